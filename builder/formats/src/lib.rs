@@ -1,0 +1,25 @@
+//! On-disk formats, and nothing else: a file tree in memory and the writers and readers that turn it into
+//! bytes and back. This crate knows no clock, no path of the host, no network and no word of the project;
+//! every identifier and time is given by the caller, so equal input makes equal bytes.
+//!
+//! | module | format | written | read |
+//! | --- | --- | --- | --- |
+//! | [`tree`] | the file tree that all of them share | | |
+//! | [`io`] | positioned reads and writes | | |
+//! | [`ext4`] | ext4 file system | yes | yes |
+//! | [`fat`] | FAT32 with long names | yes | yes |
+//! | [`gpt`] | GUID partition table, 512 and 4096 byte sectors | yes | yes |
+//! | [`cpio`] | cpio `newc` archive (initramfs) | yes | yes |
+//! | [`uki`] | PE/COFF unified kernel image | yes | yes |
+//! | [`qcow2`] | QEMU copy-on-write image | yes | header |
+//! | [`deb`] | Debian binary package | | yes |
+
+pub mod cpio;
+pub mod deb;
+pub mod ext4;
+pub mod fat;
+pub mod gpt;
+pub mod io;
+pub mod qcow2;
+pub mod tree;
+pub mod uki;
