@@ -1,1 +1,180 @@
-//! To be written.
+//! What a build would do and why, decided from facts alone: nothing here touches disk or network.
+//!
+//! A root (ext4, ESP and their facts) is made once for all nodes of one architecture, package set and
+//! overlay set and named by the digest of its inputs. A node's image is up to date when the inputs that its
+//! `image.json` recorded are the inputs of now.
+
+use crate::lock;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Named inputs and their digests: equal maps make equal bytes.
+pub type Inputs = BTreeMap<String, String>;
+
+/// A root to be had.
+#[derive(Debug, Clone)]
+pub struct RootInputs {
+    /// Name for people: the architecture and what sets it apart.
+    pub name: String,
+    /// What it is made of.
+    pub inputs: Inputs,
+    /// Its packages.
+    pub packages: lock::Root,
+}
+
+/// A node to be built.
+#[derive(Debug, Clone)]
+pub struct NodeInputs {
+    /// Name in the cluster file.
+    pub name: String,
+    /// Index of its root.
+    pub root: usize,
+    /// What its image is made of, its root's inputs included.
+    pub inputs: Inputs,
+}
+
+/// What is there already.
+#[derive(Debug, Clone, Default)]
+pub struct Present {
+    /// Keys of the roots that the cache holds.
+    pub roots: BTreeSet<String>,
+    /// Digests of the package files that the cache holds.
+    pub packages: BTreeSet<crate::digest::Sha256>,
+    /// The inputs that the images in the output folder were made of, by node; none for an image that was
+    /// changed after it was made.
+    pub images: BTreeMap<String, Inputs>,
+}
+
+/// What will be done for a root.
+#[derive(Debug, Clone)]
+pub struct RootPlan {
+    /// The root.
+    pub root: RootInputs,
+    /// Name of its blobs in the cache.
+    pub key: String,
+    /// True when the cache has it.
+    pub reuse: bool,
+    /// True when some node that will be built needs it.
+    pub needed: bool,
+    /// Number and bytes of package files that must be downloaded first.
+    pub download: (usize, u64),
+}
+
+/// What will be done for a node, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The image there is made of these very inputs.
+    Keep,
+    /// The image is made; the names of the inputs that differ, empty when there is no image yet.
+    Build {
+        /// Which inputs changed.
+        changed: Vec<String>,
+    },
+}
+
+/// What will be done for a node.
+#[derive(Debug, Clone)]
+pub struct NodePlan {
+    /// The node.
+    pub node: NodeInputs,
+    /// What is done.
+    pub action: Action,
+}
+
+/// The whole plan.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The roots, in the order of the request.
+    pub roots: Vec<RootPlan>,
+    /// The nodes, in the order of the cluster file.
+    pub nodes: Vec<NodePlan>,
+}
+
+/// One name for a set of inputs: BLAKE3, 64 hexadecimal digits.
+pub fn key(inputs: &Inputs) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in inputs {
+        for text in [name, value] {
+            // Lengths first: no two maps feed the same bytes.
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Decides. With `fresh`, nothing but downloaded packages counts as present.
+pub fn plan(roots: Vec<RootInputs>, nodes: Vec<NodeInputs>, present: &Present, fresh: bool) -> Plan {
+    let nodes: Vec<NodePlan> = nodes
+        .into_iter()
+        .map(|node| NodePlan { action: action(&node, present, fresh), node })
+        .collect();
+    let roots = roots
+        .into_iter()
+        .enumerate()
+        .map(|(index, root)| {
+            let key = key(&root.inputs);
+            let needed = nodes.iter().any(|n| n.node.root == index && n.action != Action::Keep);
+            let reuse = !fresh && present.roots.contains(&key);
+            let absent = root.packages.packages.iter().filter(|p| !present.packages.contains(&p.sha256));
+            let download = absent.fold((0, 0), |(count, bytes), p| (count + 1, bytes + p.size));
+            RootPlan { download: if needed && !reuse { download } else { (0, 0) }, key, reuse, needed, root }
+        })
+        .collect();
+    Plan { roots, nodes }
+}
+
+fn action(node: &NodeInputs, present: &Present, fresh: bool) -> Action {
+    let Some(before) = present.images.get(&node.name).filter(|_| !fresh) else {
+        return Action::Build { changed: Vec::new() };
+    };
+    let names: BTreeSet<&String> = before.keys().chain(node.inputs.keys()).collect();
+    let changed: Vec<String> =
+        names.into_iter().filter(|name| before.get(*name) != node.inputs.get(*name)).cloned().collect();
+    if changed.is_empty() { Action::Keep } else { Action::Build { changed } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, Inputs, NodeInputs, Present, RootInputs, key, plan};
+    use crate::lock;
+
+    fn inputs(pairs: &[(&str, &str)]) -> Inputs {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn root() -> RootInputs {
+        let packages = lock::Root { architecture: "amd64".into(), request: vec![], packages: vec![] };
+        RootInputs { name: "amd64".into(), inputs: inputs(&[("packages", "p")]), packages }
+    }
+
+    fn node(seed: &str) -> NodeInputs {
+        NodeInputs { name: "n".into(), root: 0, inputs: inputs(&[("packages", "p"), ("seed", seed)]) }
+    }
+
+    #[test]
+    fn an_image_of_the_same_inputs_is_kept() {
+        let mut present = Present::default();
+        let first = plan(vec![root()], vec![node("s")], &present, false);
+        assert_eq!(first.nodes[0].action, Action::Build { changed: vec![] });
+        assert!(first.roots[0].needed && !first.roots[0].reuse);
+
+        present.images.insert("n".into(), node("s").inputs);
+        present.roots.insert(first.roots[0].key.clone());
+        let second = plan(vec![root()], vec![node("s")], &present, false);
+        assert_eq!(second.nodes[0].action, Action::Keep);
+        assert!(!second.roots[0].needed);
+
+        let third = plan(vec![root()], vec![node("t")], &present, false);
+        assert_eq!(third.nodes[0].action, Action::Build { changed: vec!["seed".into()] });
+        assert!(third.roots[0].needed && third.roots[0].reuse);
+
+        let fresh = plan(vec![root()], vec![node("s")], &present, true);
+        assert_eq!(fresh.nodes[0].action, Action::Build { changed: vec![] });
+        assert!(!fresh.roots[0].reuse);
+    }
+
+    #[test]
+    fn keys_tell_names_from_values() {
+        assert_ne!(key(&inputs(&[("ab", "c")])), key(&inputs(&[("a", "bc")])));
+    }
+}
