@@ -1,0 +1,362 @@
+//! The cluster file as it is written: every key optional to the type, every value with its place. The JSON
+//! Schema comes from these types, and so does the reader.
+
+use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
+use super::tree::{Tree, Value};
+use crate::diag::{Fault, Span};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// The only `apiVersion` there is.
+pub const API_VERSION: &str = "kiln/v1";
+
+document! {
+    /// A Kiln cluster file.
+    ClusterFile, "the cluster file",
+    required {
+        /// Version of this file's form.
+        #[schemars(extend("const" = "kiln/v1"))]
+        api_version as "apiVersion": Text,
+        /// What all nodes share.
+        cluster: ClusterSection,
+        /// The machines. One disk image is built for each.
+        #[schemars(length(min = 1))]
+        nodes: Spanned<Vec<NodeSection>>,
+    }
+    optional {
+        /// The operating system of every node.
+        base: BaseSection,
+        /// Layers on top of the base: a name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.
+        overlays: Vec<OverlayItem>,
+        /// People who may log in, on every node.
+        users: Vec<UserSection>,
+        /// The SSH server of every node.
+        ssh: SshSection,
+    }
+}
+
+document! {
+    /// What all nodes share.
+    ClusterSection, "`cluster`",
+    required {
+        /// Name of the cluster; all identifiers derive from it unless `id` is given.
+        #[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "examples" = ["home"]))]
+        name: Text,
+    }
+    optional {
+        /// Text that the cluster's identifiers derive from instead of its name. Set it before the name
+        /// changes, to the old name, to keep every identifier.
+        #[schemars(length(min = 1, max = 255))]
+        id: Text,
+        /// What agents dial: an address or a name of the first server, or a virtual address.
+        #[schemars(extend("examples" = ["k3s1.local", "192.168.86.70"]))]
+        endpoint: Text,
+        /// Time zone of every node, as in the tz database. UTC when left out.
+        #[schemars(extend("examples" = ["Europe/Berlin", "Etc/UTC"]))]
+        time_zone: Text,
+        /// DNS domain: a node's full name is `<node>.<domain>`.
+        #[schemars(extend("examples" = ["home.arpa"]))]
+        domain: Text,
+    }
+}
+
+words! {
+    /// A distribution that roots are assembled from.
+    Distribution, "distribution" {
+        /// Debian.
+        Debian = "debian",
+    }
+}
+
+words! {
+    /// A release of the distribution.
+    Suite, "suite that this version builds" {
+        /// Debian 13.
+        Trixie = "trixie",
+    }
+}
+
+words! {
+    /// What can be done about a package's maintainer scripts.
+    ScriptRule, "rule for maintainer scripts" {
+        /// Install the package without what its scripts would have done.
+        Skip = "skip",
+    }
+}
+
+document! {
+    /// The operating system of every node.
+    BaseSection, "`base`",
+    required {}
+    optional {
+        /// Distribution. `debian` when left out.
+        distribution: Spanned<Distribution>,
+        /// Release. `trixie` when left out.
+        suite: Spanned<Suite>,
+        /// Packages beside those that Kiln always installs.
+        packages: Vec<Text>,
+        /// `auto`: the firmware that bare metal commonly needs; `none`; or a list of firmware packages.
+        firmware: FirmwareItem,
+        /// Where packages come from, tried in turn: addresses, or folders of .deb files. Without any,
+        /// the host's own apt sources and then Debian's are used.
+        mirrors: Vec<MirrorItem>,
+        /// OpenPGP keyring (binary or armoured) that signs the mirrors' indices. Debian's keys are built in.
+        keyring: Text,
+        /// Words to add to the kernel's command line.
+        #[schemars(extend("examples" = [["console=ttyS1,115200n8"]]))]
+        kernel_arguments: Vec<Text>,
+        /// Packages that may be installed although Kiln doesn't know what their maintainer scripts do.
+        #[schemars(with = "Option<BTreeMap<String, ScriptRule>>")]
+        scripts: BTreeMap<String, (Span, Spanned<ScriptRule>)>,
+        /// Size of the root partition with its unit, such as `2GiB`; `auto` (the default) fits it to its content.
+        #[schemars(extend("pattern" = "^(auto|[0-9]+(\\.[0-9]+)? ?([KMGT]i?)?B?)$", "examples" = ["auto", "2GiB"]))]
+        root_size: Text,
+    }
+}
+
+/// `auto`, `none` or a list of packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirmwareItem {
+    /// What bare metal commonly needs.
+    Auto,
+    /// No firmware.
+    None,
+    /// These packages.
+    Packages(Vec<Text>),
+}
+
+impl JsonSchema for FirmwareItem {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Firmware".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "enum": ["auto", "none"] },
+            { "type": "array", "items": { "type": "string" } },
+        ] })
+    }
+}
+
+impl Read for FirmwareItem {
+    const WANT: &'static str = "`auto`, `none` or a list of packages";
+    fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
+        match &tree.value {
+            Value::Text(word) => match word.as_str() {
+                "auto" => Some(Self::Auto),
+                "none" => Some(Self::None),
+                word => {
+                    let fault = unknown_word(word, &tree.span, "choice of firmware", &["auto", "none"]);
+                    let help = format!("{}; or a list of packages: [{word}]", fault.help);
+                    faults.push(fault.help(help));
+                    None
+                }
+            },
+            Value::List(_) => Vec::read(tree, faults).map(Self::Packages),
+            _ => {
+                wrong_type(tree, Self::WANT, faults);
+                None
+            }
+        }
+    }
+}
+
+document! {
+    /// A mirror of one archive.
+    MirrorSection, "a mirror",
+    required {
+        /// Address, or folder of .deb files.
+        url: Text,
+    }
+    optional {
+        /// Which archive it mirrors: `debian` or `debian-security`. Left out: the last part of the address.
+        archive: Text,
+    }
+}
+
+/// A mirror: an address or folder, or a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum MirrorItem {
+    /// `http://…`, `https://…` or a folder.
+    Location(Text),
+    /// With its archive.
+    Section(MirrorSection),
+}
+
+impl Read for MirrorItem {
+    const WANT: &'static str = "an address, a folder or a mapping";
+    fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
+        match &tree.value {
+            Value::Text(_) => Text::read(tree, faults).map(Self::Location),
+            Value::Map(_) => MirrorSection::read(tree, faults).map(Self::Section),
+            _ => {
+                wrong_type(tree, Self::WANT, faults);
+                None
+            }
+        }
+    }
+}
+
+document! {
+    /// An overlay with its settings.
+    OverlaySection, "an overlay",
+    required {
+        /// A name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.
+        name: Text,
+    }
+    optional {}
+}
+
+/// An overlay: its name, or a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum OverlayItem {
+    /// Its name or path.
+    Name(Text),
+    /// With settings.
+    Section(OverlaySection),
+}
+
+impl OverlayItem {
+    /// The name or path, where there is one.
+    pub fn name(&self) -> Option<&Text> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Section(section) => section.name.as_ref(),
+        }
+    }
+}
+
+impl Read for OverlayItem {
+    const WANT: &'static str = "the name of an overlay or a mapping";
+    fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
+        match &tree.value {
+            Value::Text(_) => Text::read(tree, faults).map(Self::Name),
+            Value::Map(_) => OverlaySection::read(tree, faults).map(Self::Section),
+            _ => {
+                wrong_type(tree, Self::WANT, faults);
+                None
+            }
+        }
+    }
+}
+
+document! {
+    /// Somebody who may log in.
+    UserSection, "a user",
+    required {
+        /// Login name.
+        #[schemars(extend("pattern" = "^[a-z_][a-z0-9_-]{0,31}$"))]
+        name: Text,
+    }
+    optional {
+        /// SSH public keys, one line each, as in `~/.ssh/id_ed25519.pub`.
+        ssh_keys: Vec<Text>,
+        /// Further groups, such as `adm`.
+        groups: Vec<Text>,
+        /// May become root: without a password when the user has none, else with it. `true` when left out.
+        sudo: Spanned<bool>,
+        /// Login shell. `/bin/bash` when left out.
+        shell: Text,
+        /// A crypt(5) hash, as `mkpasswd` prints it; for the console, since SSH takes keys only.
+        password_hash: Text,
+    }
+}
+
+document! {
+    /// The SSH server.
+    SshSection, "`ssh`",
+    required {}
+    optional {
+        /// Lets people log in over SSH with a password. `false` when left out.
+        password_authentication: Spanned<bool>,
+    }
+}
+
+words! {
+    /// What a node does in the cluster.
+    Role, "role" {
+        /// Runs the control plane.
+        Server = "server",
+        /// Runs workloads.
+        Agent = "agent",
+        /// A Debian machine outside the cluster.
+        None = "none",
+    }
+}
+
+words! {
+    /// Debian's name of a processor architecture.
+    Architecture, "architecture that this version builds" {
+        /// x86-64.
+        Amd64 = "amd64",
+        /// 64-bit ARM.
+        Arm64 = "arm64",
+    }
+}
+
+document! {
+    /// A machine.
+    NodeSection, "a node",
+    required {
+        /// Host name (RFC 1123, lower case, without a domain).
+        #[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "examples" = ["k3s1"]))]
+        name: Text,
+    }
+    optional {
+        /// `server`, `agent` or `none`. `none` when left out.
+        role: Spanned<Role>,
+        /// `amd64` or `arm64`. `amd64` when left out.
+        architecture: Spanned<Architecture>,
+        /// How the node reaches its network. DHCP on every wired interface when left out.
+        network: NetworkSection,
+        /// Time zone of this node.
+        time_zone: Text,
+        /// Packages of this node alone; it then has a root of its own.
+        packages: Vec<Text>,
+        /// Users of this node; one with the name of a cluster-wide user takes that one's place.
+        users: Vec<UserSection>,
+        /// SSH public keys that every user of this node accepts too.
+        ssh_keys: Vec<Text>,
+        /// Logical sector size of the disk in bytes: 512 (default) or 4096.
+        #[schemars(extend("enum" = [512, 4096, null]))]
+        sector_size: Spanned<u32>,
+    }
+}
+
+document! {
+    /// How a node reaches its network: `dhcp: true`, or an `address`.
+    NetworkSection, "`network`",
+    required {}
+    optional {
+        /// Ask a DHCP server.
+        dhcp: Spanned<bool>,
+        /// Fixed address with its prefix length.
+        #[schemars(extend("examples" = ["192.168.86.71/24", "2001:db8::71/64"]))]
+        address: Text,
+        /// Default router.
+        #[schemars(extend("examples" = ["192.168.86.1"]))]
+        gateway: Text,
+        /// Name servers. Without them a node with a fixed address asks its gateway.
+        dns: Vec<Text>,
+        /// Domains in which short names are looked up.
+        search: Vec<Text>,
+        /// Name of the interface; `*` stands for any characters. `e*` when left out: every wired one.
+        #[schemars(extend("examples" = ["enp1s0", "e*"]))]
+        interface: Text,
+        /// Hardware address of the interface, instead of its name.
+        #[schemars(extend("pattern" = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", "examples" = ["52:54:00:12:34:56"]))]
+        mac: Text,
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a cluster file, for editors.
+pub fn schema() -> Schema {
+    let mut schema = schemars::schema_for!(ClusterFile);
+    schema.insert("title".to_owned(), "Kiln cluster file".into());
+    schema
+}

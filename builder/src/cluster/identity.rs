@@ -1,0 +1,127 @@
+//! Identifiers: each is UUIDv5 (RFC 9562 §5.5) of (cluster id, node, purpose, medium), so that a build
+//! repeats them and no two nodes, and no stick and the disk made from it, share one.
+
+use uuid::{Uuid, uuid};
+
+/// Namespace of cluster ids. Fixed for ever: all that exists derives from it.
+const NAMESPACE: Uuid = uuid!("6b1f9c6e-0d53-5c0a-8f5e-4b696c6e0000");
+
+/// What a disk image is written to. A stick and the disk made from it differ in every identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Medium {
+    /// The node's own disk.
+    Disk,
+    /// An installation stick.
+    Stick,
+}
+
+impl Medium {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Stick => "stick",
+        }
+    }
+}
+
+/// The cluster's id from `cluster.id`, or from its name where there is none.
+pub fn cluster_id(text: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, text.as_bytes())
+}
+
+/// An identifier that nodes share, such as the UUID of a root file system; `digest` is of what it is for.
+pub fn shared(cluster: Uuid, purpose: &str, digest: &str) -> Uuid {
+    derive(cluster, &["", purpose, digest])
+}
+
+/// The identifiers of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    cluster: Uuid,
+    node: String,
+}
+
+impl Identity {
+    /// Those of `node` in the cluster with this id.
+    pub fn new(cluster: Uuid, node: &str) -> Self {
+        Self { cluster, node: node.to_owned() }
+    }
+    /// GUID of the disk's partition table.
+    pub fn disk_guid(&self, medium: Medium) -> Uuid {
+        self.on("disk-guid", medium)
+    }
+    /// Unique GUID of the partition with this label (`kiln_contract::partition`).
+    pub fn partition_guid(&self, label: &str, medium: Medium) -> Uuid {
+        self.on(&format!("partition-guid {label}"), medium)
+    }
+    /// UUID of the file system in the partition with this label.
+    pub fn filesystem_uuid(&self, label: &str, medium: Medium) -> Uuid {
+        self.on(&format!("filesystem-uuid {label}"), medium)
+    }
+    /// Volume id of the FAT file system in the partition with this label; never 0.
+    pub fn fat_volume_id(&self, label: &str, medium: Medium) -> u32 {
+        let (first, ..) = self.on(&format!("fat-volume-id {label}"), medium).as_fields();
+        first.max(1)
+    }
+    /// What /etc/machine-id holds: 32 lower-case hexadecimal digits (machine-id(5)).
+    pub fn machine_id(&self) -> String {
+        self.of("machine-id").simple().to_string()
+    }
+    /// cloud-init's instance-id. It stays when the node is built anew, so that host keys stay.
+    pub fn instance_id(&self) -> String {
+        format!("kiln-{}", self.of("instance-id"))
+    }
+    /// iSCSI initiator name (RFC 7143 §4.2.7.4), in the form that Debian's open-iscsi makes.
+    pub fn iscsi_initiator(&self) -> String {
+        let id = self.of("iscsi-initiator").simple().to_string();
+        format!("iqn.1993-08.org.debian:01:{}", &id[..12])
+    }
+    /// Any other identifier of the node.
+    pub fn of(&self, purpose: &str) -> Uuid {
+        derive(self.cluster, &[&self.node, purpose])
+    }
+    fn on(&self, purpose: &str, medium: Medium) -> Uuid {
+        derive(self.cluster, &[&self.node, purpose, medium.as_str()])
+    }
+}
+
+/// NUL can't be part of a name or a purpose: no two lists make the same bytes.
+fn derive(cluster: Uuid, parts: &[&str]) -> Uuid {
+    Uuid::new_v5(&cluster, parts.join("\0").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Identity, Medium, cluster_id};
+    use std::collections::BTreeSet;
+
+    fn all(node: &str) -> Vec<String> {
+        let id = Identity::new(cluster_id("home"), node);
+        let mut all = vec![id.machine_id(), id.instance_id(), id.iscsi_initiator()];
+        for medium in [Medium::Disk, Medium::Stick] {
+            all.push(id.disk_guid(medium).to_string());
+            for label in ["ESP", "CIDATA", "root-a"] {
+                all.push(id.partition_guid(label, medium).to_string());
+                all.push(id.filesystem_uuid(label, medium).to_string());
+                all.push(id.fat_volume_id(label, medium).to_string());
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn nothing_is_shared() {
+        let both: Vec<String> = all("k3s1").into_iter().chain(all("k3s2")).collect();
+        assert_eq!(both.iter().collect::<BTreeSet<_>>().len(), both.len());
+    }
+
+    /// Identifiers of clusters that run must never change.
+    #[test]
+    fn frozen() {
+        let id = Identity::new(cluster_id("home"), "k3s1");
+        insta::assert_debug_snapshot!(
+            (cluster_id("home"), id.machine_id(), id.disk_guid(Medium::Disk), id.fat_volume_id("ESP", Medium::Disk)),
+            @""
+        );
+    }
+}

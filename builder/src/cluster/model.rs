@@ -1,0 +1,236 @@
+//! The cluster as the rest of Kiln sees it: every value valid, every default filled in.
+
+pub use super::file::{Architecture, Distribution, Role, Suite};
+use super::identity::Identity;
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// A valid cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Identifier from which all others derive (see [`super::identity`]).
+    pub id: Uuid,
+    /// Name in the cluster file.
+    pub name: String,
+    /// What agents dial.
+    pub endpoint: Option<String>,
+    /// DNS domain of the nodes.
+    pub domain: Option<String>,
+    /// What all nodes are built from.
+    pub base: Base,
+    /// Layers, in the order of the file, those that others need ahead of them.
+    pub overlays: Vec<Overlay>,
+    /// SSH lets people log in with a password.
+    pub ssh_password_authentication: bool,
+    /// In the order of the file; at least one.
+    pub nodes: Vec<Node>,
+}
+
+/// The operating system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Distribution.
+    pub distribution: Distribution,
+    /// Release.
+    pub suite: Suite,
+    /// Packages asked for beside those that Kiln always installs.
+    pub packages: BTreeSet<String>,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Tried in turn; empty: the host's own apt sources, then Debian's.
+    pub mirrors: Vec<Mirror>,
+    /// Keyring instead of the built-in one.
+    pub keyring: Option<PathBuf>,
+    /// Words to add to the kernel command line.
+    pub kernel_arguments: Vec<String>,
+    /// Packages that may go without their maintainer scripts.
+    pub skip_scripts: BTreeSet<String>,
+    /// Size of the root file system in bytes, a multiple of 1 MiB; `None` fits it to its content.
+    pub root_size: Option<u64>,
+}
+
+/// Which firmware packages are installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firmware {
+    /// What bare metal commonly needs.
+    Auto,
+    /// None.
+    None,
+    /// These packages.
+    Packages(BTreeSet<String>),
+}
+
+/// What [`Firmware::Auto`] means: microcode, and what wired network cards and disk controllers load. Firmware
+/// of graphics, sound and Wi-Fi is large and named by those who need it.
+pub const AUTO_FIRMWARE: &[(Option<Architecture>, &str)] = &[
+    (Some(Architecture::Amd64), "amd64-microcode"),
+    (Some(Architecture::Amd64), "intel-microcode"),
+    (None, "firmware-bnx2"),
+    (None, "firmware-bnx2x"),
+    (None, "firmware-intel-misc"),
+    (None, "firmware-misc-nonfree"),
+    (None, "firmware-qlogic"),
+    (None, "firmware-realtek"),
+];
+
+/// A source of packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// `debian`, `debian-security`; `None` when neither the file nor the address says it (every archive).
+    pub archive: Option<String>,
+    /// Where.
+    pub location: Location,
+}
+
+/// Where a mirror is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `http://…` or `https://…`, without a slash at its end.
+    Url(String),
+    /// Folder of .deb files, absolute or relative to the working directory.
+    Folder(PathBuf),
+}
+
+/// A layer on top of the base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// Its name; the folder's name for a user's own.
+    pub name: String,
+    /// Folder of a user's own overlay.
+    pub folder: Option<PathBuf>,
+    /// Packages that it adds.
+    pub packages: BTreeSet<String>,
+    /// Kernel modules that it has loaded at boot.
+    pub modules: BTreeSet<String>,
+    /// systemd units that it enables.
+    pub enable: BTreeSet<String>,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Host name.
+    pub name: String,
+    /// What it does in the cluster.
+    pub role: Role,
+    /// Processor architecture.
+    pub architecture: Architecture,
+    /// How it reaches its network.
+    pub network: Network,
+    /// Time zone, as in the tz database.
+    pub time_zone: String,
+    /// Packages of this node alone.
+    pub packages: BTreeSet<String>,
+    /// Everybody who may log in, cluster-wide users first.
+    pub users: Vec<User>,
+    /// Logical sector size in bytes, 512 or 4096.
+    pub sector_size: u32,
+}
+
+/// How a node reaches its network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Which interface.
+    pub interface: Interface,
+    /// `None` asks a DHCP server.
+    pub fixed: Option<Fixed>,
+    /// Name servers; empty leaves them to DHCP.
+    pub dns: Vec<IpAddr>,
+    /// Domains in which short names are looked up.
+    pub search: Vec<String>,
+}
+
+/// What an interface is recognised by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interface {
+    /// Its name, with `*` for any characters.
+    Name(String),
+    /// Its hardware address, lower case with colons.
+    Mac(String),
+}
+
+/// A fixed address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// Address with its prefix length.
+    pub address: IpNet,
+    /// Default router.
+    pub gateway: Option<IpAddr>,
+}
+
+/// Somebody who may log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// SSH public keys, one line each.
+    pub ssh_keys: Vec<String>,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// May become root.
+    pub sudo: bool,
+    /// Login shell.
+    pub shell: String,
+    /// crypt(5) hash.
+    pub password_hash: Option<String>,
+}
+
+impl Cluster {
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+    /// Every identifier of a node.
+    pub fn identity(&self, node: &Node) -> Identity {
+        Identity::new(self.id, &node.name)
+    }
+    /// True when an overlay of that name applies.
+    pub fn has_overlay(&self, name: &str) -> bool {
+        self.overlays.iter().any(|overlay| overlay.name == name)
+    }
+    /// The node's fully qualified name; its plain name when the cluster has no domain.
+    pub fn fqdn(&self, node: &Node) -> String {
+        match &self.domain {
+            Some(domain) => format!("{}.{domain}", node.name),
+            None => node.name.clone(),
+        }
+    }
+    /// The layer that is under every node, and the overlays on top of it.
+    pub fn layers(&self) -> Vec<Overlay> {
+        std::iter::once(super::overlay::base()).chain(self.overlays.iter().cloned()).collect()
+    }
+    /// Everything to install on a node: what Kiln always installs and what the cluster file asks for.
+    pub fn all_packages(&self, node: &Node) -> BTreeSet<String> {
+        let architecture = node.architecture.as_str();
+        let mut packages = self.packages(node);
+        packages.extend(super::overlay::base().packages.iter().map(|p| p.replace("@ARCHITECTURE@", architecture)));
+        if self.base.firmware == Firmware::Auto {
+            packages.extend(AUTO_FIRMWARE.iter().filter(|(only, _)| only.is_none_or(|a| a == node.architecture)).map(|(_, p)| (*p).to_owned()));
+        }
+        packages
+    }
+    /// What the cluster file asks to install on a node: of the base, the overlays, the node itself, named
+    /// firmware, and `sudo` where a user needs it. What Kiln always installs is not among them, nor is what
+    /// [`Firmware::Auto`] means.
+    pub fn packages(&self, node: &Node) -> BTreeSet<String> {
+        let mut packages = self.base.packages.clone();
+        packages.extend(node.packages.iter().cloned());
+        for overlay in &self.overlays {
+            packages.extend(overlay.packages.iter().cloned());
+        }
+        if let Firmware::Packages(firmware) = &self.base.firmware {
+            packages.extend(firmware.iter().cloned());
+        }
+        if node.users.iter().any(|user| user.sudo) {
+            packages.insert("sudo".to_owned());
+        }
+        packages
+    }
+    /// Kernel modules that the overlays want at boot.
+    pub fn modules(&self) -> BTreeSet<String> {
+        self.overlays.iter().flat_map(|overlay| overlay.modules.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,241 @@
+//! From the file as written to a [`Cluster`] in which all is valid. Every fault is reported; the result
+//! counts only when none was.
+
+mod base;
+mod network;
+mod overlays;
+mod people;
+
+use super::file::{API_VERSION, ClusterFile, NodeSection};
+use super::model::{Architecture, Cluster, Interface, Node, Role, User};
+use super::read::{Spanned, Text};
+use super::{identity, words};
+use crate::diag::{Fault, Span, nearest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What the checks share.
+struct Check<'a> {
+    faults: &'a mut Vec<Fault>,
+    /// Relative paths of the file count from here.
+    folder: &'a Path,
+}
+
+impl Check<'_> {
+    /// The text when `rule` takes it; else a fault `<code>`: "`text` is no <what>: reason".
+    fn word(&mut self, text: &Text, rule: Rule) -> Option<String> {
+        match (rule.check)(&text.value) {
+            Ok(()) => Some(text.value.clone()),
+            Err(reason) => {
+                let message = format!("{:?} is no {}: {reason}", text.value, rule.what);
+                self.faults.push(Fault::error(rule.code, &text.span, message).label("here").help(rule.help));
+                None
+            }
+        }
+    }
+    /// The words that `rule` takes, sorted, once each.
+    fn set(&mut self, texts: Option<&Vec<Text>>, rule: Rule) -> BTreeSet<String> {
+        texts.into_iter().flatten().filter_map(|text| self.word(text, rule)).collect()
+    }
+}
+
+/// What a text must be.
+#[derive(Clone, Copy)]
+struct Rule {
+    check: fn(&str) -> Result<(), &'static str>,
+    what: &'static str,
+    code: &'static str,
+    help: &'static str,
+}
+
+const NAME: Rule = Rule {
+    check: words::host_label,
+    what: "host name (RFC 1123)",
+    code: "host-name",
+    help: "use a-z, 0-9 and inner hyphens, at most 63 of them, such as `node-1`",
+};
+const CLUSTER_NAME: Rule = Rule { what: "name of a cluster", code: "cluster-name", ..NAME };
+const DOMAIN: Rule = Rule {
+    check: words::domain,
+    what: "domain name",
+    code: "domain",
+    help: "write labels of a-z, 0-9 and inner hyphens with dots between, such as `home.arpa`",
+};
+const TIME_ZONE: Rule = Rule {
+    check: words::time_zone,
+    what: "time zone",
+    code: "time-zone",
+    help: "write it as the tz database does, such as `Europe/Berlin` or `UTC`; `timedatectl list-timezones` lists them",
+};
+const PACKAGE: Rule = Rule {
+    check: words::package,
+    what: "package name",
+    code: "package-name",
+    help: "write the name as `apt list` shows it in front of the slash, such as `htop`",
+};
+
+/// The cluster, or what there is of it when faults were found.
+pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault>) -> Option<Cluster> {
+    let mut check = Check { faults, folder };
+    if let Some(version) = file.api_version.as_ref().filter(|version| version.value != API_VERSION) {
+        let message = format!("{:?} is not a version that this kiln reads", version.value);
+        check.faults.push(
+            Fault::error("api-version", &version.span, message)
+                .label("unknown version")
+                .help(format!("write `apiVersion: {API_VERSION}`")),
+        );
+    }
+    let section = file.cluster.as_ref();
+    let name = section.and_then(|section| section.name.as_ref());
+    let name = name.and_then(|name| check.word(name, CLUSTER_NAME));
+    let id = section.and_then(|section| section.id.as_ref());
+    if let Some(id) = id.filter(|id| id.value.is_empty() || id.value.len() > 255) {
+        let fault = Fault::error("cluster-id", &id.span, "`id` has from 1 to 255 bytes").label("not so long");
+        check.faults.push(fault.help("give any text that stays as it is, such as the cluster's first name"));
+    }
+    let id = id.map(|id| id.value.clone()).or_else(|| name.clone());
+    let endpoint = section.and_then(|section| section.endpoint.as_ref());
+    let endpoint = endpoint.and_then(|endpoint| check.endpoint(endpoint));
+    let domain = section.and_then(|section| section.domain.as_ref());
+    let domain = domain.and_then(|domain| check.word(domain, DOMAIN));
+    let time_zone = section.and_then(|section| section.time_zone.as_ref());
+    let time_zone =
+        time_zone.and_then(|zone| check.word(zone, TIME_ZONE)).unwrap_or_else(|| "UTC".to_owned());
+
+    let base = check.base(file.base.as_ref());
+    let overlays = check.overlays(file.overlays.as_ref());
+    let users = check.users(file.users.as_ref(), &[]);
+    let nodes = check.nodes(file.nodes.as_ref(), &time_zone, &users);
+    let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
+    check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
+    Some(Cluster {
+        id: identity::cluster_id(&id?),
+        name: name?,
+        endpoint,
+        domain,
+        base,
+        overlays,
+        ssh_password_authentication: ssh.is_some_and(|ssh| ssh.value),
+        nodes,
+    })
+}
+
+impl Check<'_> {
+    fn endpoint(&mut self, text: &Text) -> Option<String> {
+        if text.value.parse::<std::net::IpAddr>().is_ok() {
+            return Some(text.value.clone());
+        }
+        let help = "write an address or a name, without `https://` and without a port, such as `k3s1.local`";
+        self.word(text, Rule { what: "address or host name", code: "endpoint", help, ..DOMAIN })
+    }
+
+    /// A plain name as endpoint that is nearly, but not quite, a node's.
+    fn unused_endpoint(&mut self, endpoint: Option<&str>, text: Option<&Text>, nodes: &[Node]) {
+        let (Some(endpoint), Some(text)) = (endpoint, text) else { return };
+        if endpoint.contains(['.', ':']) || nodes.iter().any(|node| node.name == endpoint) {
+            return;
+        }
+        if let Some(near) = nearest(endpoint, nodes.iter().map(|node| node.name.as_str())) {
+            let fault = Fault::warning("endpoint", &text.span, format!("no node is called `{endpoint}`"));
+            self.faults.push(fault.label("unknown").help(format!("did you mean `{near}`?")));
+        }
+    }
+
+    fn nodes(
+        &mut self,
+        sections: Option<&Spanned<Vec<NodeSection>>>,
+        zone: &str,
+        users: &[User],
+    ) -> Vec<Node> {
+        let Some(sections) = sections else { return Vec::new() };
+        if sections.value.is_empty() {
+            let fault = Fault::error("no-nodes", &sections.span, "the cluster has no nodes").label("empty");
+            self.faults.push(fault.help("add one: `nodes: [{name: node-1}]`"));
+        }
+        let mut names = Seen::new("duplicate-node", "the node name", "give each node its own name");
+        let mut addresses = Seen::new("duplicate-address", "the address", "give each node its own address");
+        let mut macs = Seen::new("duplicate-mac", "the hardware address", "give each node its own");
+        let mut nodes = Vec::new();
+        for section in &sections.value {
+            let name = section.name.as_ref().and_then(|name| self.word(name, NAME));
+            if let (Some(name), Some(text)) = (&name, &section.name) {
+                names.check(name, &text.span, self.faults);
+            }
+            let network = self.network(section.network.as_ref());
+            if let Some(written) = &section.network {
+                if let (Some(fixed), Some(text)) = (&network.fixed, &written.address) {
+                    addresses.check(&fixed.address.addr().to_string(), &text.span, self.faults);
+                }
+                if let (Interface::Mac(mac), Some(text)) = (&network.interface, &written.mac) {
+                    macs.check(mac, &text.span, self.faults);
+                }
+            }
+            let own_zone = section.time_zone.as_ref().and_then(|zone| self.word(zone, TIME_ZONE));
+            let packages = self.set(section.packages.as_ref(), PACKAGE);
+            let mut users = self.users(section.users.as_ref(), users);
+            let keys = self.ssh_keys(section.ssh_keys.as_ref());
+            for user in &mut users {
+                let new = keys.iter().filter(|key| !user.ssh_keys.contains(key)).cloned().collect::<Vec<_>>();
+                user.ssh_keys.extend(new);
+            }
+            self.access(section, &users);
+            let sector_size = self.sector_size(section);
+            nodes.push(Node {
+                name: name.unwrap_or_default(),
+                role: section.role.as_ref().map_or(Role::None, |role| role.value),
+                architecture: section.architecture.as_ref().map_or(Architecture::Amd64, |given| given.value),
+                network,
+                time_zone: own_zone.unwrap_or_else(|| zone.to_owned()),
+                packages,
+                users,
+                sector_size,
+            });
+        }
+        nodes
+    }
+
+    fn sector_size(&mut self, section: &NodeSection) -> u32 {
+        let Some(size) = &section.sector_size else { return 512 };
+        if !matches!(size.value, 512 | 4096) {
+            let message = format!("a sector has 512 or 4096 bytes, not {}", size.value);
+            let fault = Fault::error("sector-size", &size.span, message).label("here");
+            self.faults.push(fault.help("nearly every disk says 512; `lsblk -o NAME,LOG-SEC` shows it"));
+        }
+        size.value
+    }
+
+    /// Can anybody log in?
+    fn access(&mut self, section: &NodeSection, users: &[User]) {
+        let locked_out = users.iter().all(|user| user.ssh_keys.is_empty() && user.password_hash.is_none());
+        // Faults in keys have been reported already; the warning would only repeat them.
+        let reported = self.faults.iter().any(|fault| fault.code == "ssh-key" || fault.code == "private-key");
+        let Some(name) = section.name.as_ref().filter(|_| locked_out && !reported) else { return };
+        let message = format!("nobody can log in to `{}`: no user has an SSH key or a password", name.value);
+        let fault = Fault::warning("no-login", &name.span, message).label("this node");
+        self.faults
+            .push(fault.help("add `users:` with `ssh_keys:`; `cat ~/.ssh/*.pub` shows your public keys"));
+    }
+}
+
+/// Values that may be given once.
+struct Seen {
+    code: &'static str,
+    what: &'static str,
+    help: &'static str,
+    first: BTreeMap<String, Span>,
+}
+
+impl Seen {
+    fn new(code: &'static str, what: &'static str, help: &'static str) -> Self {
+        Self { code, what, help, first: BTreeMap::new() }
+    }
+    fn check(&mut self, value: &str, span: &Span, faults: &mut Vec<Fault>) {
+        if let Some(first) = self.first.get(value) {
+            let message = format!("{} `{value}` is given twice", self.what);
+            let fault = Fault::error(self.code, span, message).label("again here").also(first, "first here");
+            faults.push(fault.help(self.help));
+        } else {
+            self.first.insert(value.to_owned(), span.clone());
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The syntax of names. Each function gives the reason why a text is not one.
+
+/// A label of a host name (RFC 1123 §2.1), in lower case as Kubernetes wants node names.
+pub(super) fn host_label(text: &str) -> Result<(), &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        _ if text.len() > 63 => Err("it has more than 63 characters"),
+        _ if text.starts_with('-') || text.ends_with('-') => Err("it starts or ends with a hyphen"),
+        "localhost" => Err("`localhost` is every machine's own name"),
+        _ if text.chars().any(|c| c.is_ascii_uppercase()) => Err("it has upper-case letters"),
+        _ if text.contains('.') => Err("it has a dot: the domain is not part of it"),
+        _ if text.contains('_') => Err("it has an underscore"),
+        _ if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') => {
+            Err("it has a character other than a-z, 0-9 and the hyphen")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name of labels with dots between (RFC 1123 §2.1, at most 253 characters).
+pub(super) fn domain(text: &str) -> Result<(), &'static str> {
+    if text.len() > 253 {
+        return Err("it has more than 253 characters");
+    }
+    text.split('.').try_for_each(|label| match host_label(label) {
+        Err("it is empty") => Err("it has an empty label: a dot too many"),
+        other => other,
+    })
+}
+
+/// A login or group name as Debian's adduser takes it.
+pub(super) fn login(text: &str) -> Result<(), &'static str> {
+    let first = |c: char| c.is_ascii_lowercase() || c == '_';
+    match text {
+        "" => Err("it is empty"),
+        _ if text.len() > 32 => Err("it has more than 32 characters"),
+        _ if !text.starts_with(first) => Err("it doesn't start with a lower-case letter"),
+        _ if !text.chars().all(|c| first(c) || c.is_ascii_digit() || c == '-') => {
+            Err("it has a character other than a-z, 0-9, `_` and `-`")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Accounts that Debian's packages make (base-passwd, systemd, dbus, openssh, nfs-common).
+pub(super) const SYSTEM_ACCOUNTS: &[&str] = &[
+    "_apt",
+    "_rpc",
+    "backup",
+    "bin",
+    "daemon",
+    "dhcpcd",
+    "games",
+    "irc",
+    "list",
+    "lp",
+    "mail",
+    "man",
+    "messagebus",
+    "news",
+    "nobody",
+    "polkitd",
+    "proxy",
+    "root",
+    "sshd",
+    "statd",
+    "sync",
+    "sys",
+    "systemd-network",
+    "systemd-resolve",
+    "systemd-timesync",
+    "tss",
+    "uucp",
+    "www-data",
+];
+
+/// A binary package's name (Debian Policy §5.6.1).
+pub(super) fn package(text: &str) -> Result<(), &'static str> {
+    match text {
+        _ if text.len() < 2 => Err("it has fewer than two characters"),
+        _ if text.contains(['=', ':', '/', '<', '>']) => Err(
+            "it has a version or an architecture: kiln.lock keeps versions, and the node has an architecture",
+        ),
+        _ if text.chars().any(|c| c.is_ascii_uppercase()) => Err("it has upper-case letters"),
+        _ if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
+            Err("it doesn't start with a letter or digit")
+        }
+        _ if !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')) => {
+            Err("it has a character other than a-z, 0-9, `+`, `-` and `.`")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name of the tz database; whether it exists is for the build to see, which has the database.
+pub(super) fn time_zone(text: &str) -> Result<(), &'static str> {
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-'))
+    };
+    match text {
+        "" => Err("it is empty"),
+        _ if text.contains(' ') => Err("it has a blank: the tz database writes `_`"),
+        _ if text.split('/').count() > 3 || !text.split('/').all(part) => {
+            Err("it is not of the form Area/City")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An interface name or a pattern for one (the kernel's IFNAMSIZ leaves 15 bytes).
+pub(super) fn interface(text: &str) -> Result<(), &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        "lo" => Err("`lo` is the loopback interface"),
+        _ if text.len() > 15 => Err("it has more than 15 characters"),
+        _ if !text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*' | '?' | '[' | ']')) =>
+        {
+            Err("it has a character that no interface has")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A hardware address in lower case with colons.
+pub(super) fn mac(text: &str) -> Result<String, &'static str> {
+    let mac = text.to_ascii_lowercase().replace('-', ":");
+    let parts: Vec<&str> = mac.split(':').collect();
+    let hex = |part: &&str| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
+    if parts.len() != 6 || !parts.iter().all(hex) {
+        return Err("it is not six pairs of hexadecimal digits with colons between");
+    }
+    let first = u8::from_str_radix(parts[0], 16).unwrap_or_default();
+    if first & 1 == 1 {
+        return Err("its first byte is odd: that is a group, not an interface");
+    }
+    if mac == "00:00:00:00:00:00" {
+        return Err("it is all zero");
+    }
+    Ok(mac)
+}
+
+/// A crypt(5) hash of a method that trixie's libcrypt still verifies.
+pub(super) fn password_hash(text: &str) -> Result<(), &'static str> {
+    let parts: Vec<&str> = text.split('$').collect();
+    let known = ["y", "gy", "7", "2a", "2b", "2y", "6", "5"];
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, ':' | ';' | '*' | '!' | '\\');
+    match parts.as_slice() {
+        ["", method, rest @ ..] if known.contains(method) && rest.len() >= 2 && text.chars().all(plain) => {
+            Ok(())
+        }
+        ["", "1", ..] => Err("it is an MD5 hash, which is guessed in minutes"),
+        _ => Err("it is not a crypt(5) hash such as `$y$j9T$...`"),
+    }
+}
+
+/// A word of the kernel command line.
+pub(super) fn kernel_argument(text: &str) -> Result<(), &'static str> {
+    let key = text.split('=').next().unwrap_or_default();
+    match key {
+        "" => Err("it is empty"),
+        "root" | "init" | "rdinit" | "initrd" | "ro" | "rw" => Err("Kiln's own boot chain sets that word"),
+        _ if !text.chars().all(|c| c.is_ascii_graphic()) => {
+            Err("it has a blank or a character outside ASCII: one word an entry")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A kernel module's name.
+pub(super) fn module(text: &str) -> Result<(), &'static str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if text.is_empty() || !text.chars().all(fits) {
+        Err("it is not the name of a kernel module")
+    } else {
+        Ok(())
+    }
+}

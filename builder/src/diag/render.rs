@@ -1,0 +1,174 @@
+//! Draws a [`Report`]: through miette for people, as JSON for scripts.
+
+use super::{Fault, Report, Severity, Span};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource, SourceCode,
+    SpanContents, ThemeCharacters, ThemeStyles,
+};
+
+/// What miette asks for as context, and [`Lines`] answers with the line and no neighbours.
+const WHOLE_LINE: usize = 1;
+
+/// What the place where a report is shown can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// ANSI colours.
+    pub colour: bool,
+    /// Box-drawing characters.
+    pub unicode: bool,
+    /// Columns at which text is wrapped.
+    pub width: usize,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { colour: false, unicode: false, width: 100 }
+    }
+}
+
+impl Style {
+    fn theme(self) -> GraphicalTheme {
+        let mut characters = if self.unicode { ThemeCharacters::unicode() } else { ThemeCharacters::ascii() };
+        if !self.unicode {
+            characters.error = "error:".to_owned();
+            characters.warning = "warning:".to_owned();
+        }
+        let styles = if self.colour { ThemeStyles::ansi() } else { ThemeStyles::none() };
+        GraphicalTheme { characters, styles }
+    }
+}
+
+impl Report {
+    /// Every fault with its line, caret, reason and way out; ends with a newline unless there is no fault.
+    pub fn render(&self, style: &Style) -> String {
+        let handler = GraphicalReportHandler::new_themed(style.theme())
+            .with_links(false)
+            .with_context_lines(WHOLE_LINE)
+            .with_width(style.width);
+        let mut text = String::new();
+        for fault in &self.faults {
+            let shown = Shown { report: self, fault, source: self.named() };
+            if handler.render_report(&mut text, &shown).is_err() {
+                let (line, column) = self.place(fault.span.start);
+                text.push_str(&format!("{}:{line}:{column}: {}\n", self.file.display(), fault.message));
+            }
+            text.push('\n');
+        }
+        // miette pads lines that it fills; trailing blanks are noise in logs and golden files.
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let text = lines.join("\n").trim_matches('\n').to_owned();
+        if text.is_empty() { text } else { text + "\n" }
+    }
+
+    fn named(&self) -> Lines {
+        Lines(NamedSource::new(self.file.display().to_string(), self.source.clone()))
+    }
+
+    /// A span that miette can draw: inside the text, on character boundaries, on one line.
+    fn drawable(&self, span: &Span) -> miette::SourceSpan {
+        let text = &self.source;
+        let boundary = |mut at: usize| {
+            at = at.min(text.len());
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let mut start = boundary(span.start);
+        if start == text.len() && text.ends_with('\n') {
+            start -= 1;
+        }
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let end = boundary(span.end).clamp(start, line_end);
+        (start..end).into()
+    }
+}
+
+/// The faults of several reports as a JSON array of `{file, line, column, severity, code, message, help}`.
+pub fn json<'a>(reports: impl IntoIterator<Item = &'a Report>) -> serde_json::Value {
+    let entry = |report: &Report, fault: &Fault| {
+        let (line, column) = report.place(fault.span.start);
+        serde_json::json!({
+            "file": report.file.display().to_string(),
+            "line": line,
+            "column": column,
+            "severity": match fault.severity { Severity::Error => "error", Severity::Warning => "warning" },
+            "code": fault.code,
+            "message": fault.message,
+            "help": fault.help,
+        })
+    };
+    reports
+        .into_iter()
+        .flat_map(|report| report.faults().iter().map(move |fault| entry(report, fault)))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+/// A source of which miette draws the whole lines of a span: without context it would draw the span's own
+/// bytes only, and with context the neighbours too, which say nothing about the fault.
+#[derive(Debug)]
+struct Lines(NamedSource<String>);
+
+impl SourceCode for Lines {
+    fn read_span<'a>(
+        &'a self,
+        span: &miette::SourceSpan,
+        before: usize,
+        _: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        if before != WHOLE_LINE {
+            return self.0.read_span(span, 0, 0);
+        }
+        let text = self.0.inner();
+        let at = span.offset().min(text.len());
+        let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = (span.offset() + span.len()).min(text.len());
+        let end = text[end..].find('\n').map_or(text.len(), |newline| end + newline);
+        self.0.read_span(&(start..end).into(), 0, 0)
+    }
+}
+
+/// A fault in miette's eyes.
+#[derive(Debug)]
+struct Shown<'a> {
+    report: &'a Report,
+    fault: &'a Fault,
+    source: Lines,
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.fault.message)
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.fault.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        (!self.fault.help.is_empty()).then(|| Box::new(&self.fault.help) as Box<dyn std::fmt::Display>)
+    }
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let words = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let first = LabeledSpan::new_primary_with_span(
+            words(&self.fault.label),
+            self.report.drawable(&self.fault.span),
+        );
+        let second = self
+            .fault
+            .also
+            .as_ref()
+            .map(|(span, label)| LabeledSpan::new_with_span(words(label), self.report.drawable(span)));
+        Some(Box::new(std::iter::once(first).chain(second)))
+    }
+}
