@@ -144,7 +144,7 @@ fn attribute(directory: &Path, name: &str) -> String {
 pub(crate) fn human(bytes: u64) -> String {
     let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let (unit, one) = units.into_iter().find(|(_, one)| bytes >= *one).unwrap_or(("B", 1));
-    let tenths = bytes / (one / 10).max(1);
+    let tenths = bytes / one * 10 + bytes % one * 10 / one;
     if one == 1 { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
 }
 

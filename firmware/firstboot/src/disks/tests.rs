@@ -129,7 +129,7 @@ fn an_unreadable_disk_is_told_in_the_table() {
     record(root.path(), "sdb", (512, "sdb"));
     fs::write(root.path().join("dev/sda"), b"short").unwrap();
     let text = table(&scanned(root.path()));
-    assert!(text.contains("  sda (80.0 KiB, Disk of): can't be read"), "{text}");
+    assert!(text.contains("  sda (64.0 KiB, Disk of): can't be read"), "{text}");
     assert!(text.contains("    sdb3          4.0 KiB root   root-a    00000000-0000-0007-0000-000000000003"), "{text}");
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
 }
