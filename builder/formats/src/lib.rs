@@ -6,6 +6,7 @@
 //! | --- | --- | --- | --- |
 //! | [`tree`] | the file tree that all of them share | | |
 //! | [`io`] | positioned reads and writes | | |
+//! | [`stream`] | moving the bytes of files | | |
 //! | [`ext4`] | ext4 file system | yes | yes |
 //! | [`fat`] | FAT32 with long names | yes | yes |
 //! | [`gpt`] | GUID partition table, 512 and 4096 byte sectors | yes | yes |
@@ -21,5 +22,6 @@ pub mod fat;
 pub mod gpt;
 pub mod io;
 pub mod qcow2;
+pub mod stream;
 pub mod tree;
 pub mod uki;

@@ -120,3 +120,66 @@ impl Handoff {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cluster, Error, Handoff, MAX_BYTES, Node, Partitions, VERSION};
+    use proptest::prelude::{any, prop, proptest};
+    use uuid::Uuid;
+
+    fn document() -> Handoff {
+        Handoff {
+            version: VERSION,
+            cluster: Cluster { id: Uuid::from_u128(1), name: "demo".to_owned() },
+            node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
+            partitions: Partitions {
+                esp: Uuid::from_u128(2),
+                cidata: Uuid::from_u128(3),
+                root_a: Uuid::from_u128(4),
+            },
+        }
+    }
+
+    #[test]
+    fn round_trips() {
+        assert_eq!(Handoff::parse(&document().to_bytes()).unwrap(), document());
+    }
+
+    /// A newer document may have any other shape: its version is what is said.
+    #[test]
+    fn another_version_is_named() {
+        let error = Handoff::parse(br#"{"version": 7, "nodes": []}"#).unwrap_err();
+        assert!(matches!(error, Error::Version(7)), "{error}");
+        assert!(error.to_string().contains("version 7"), "{error}");
+    }
+
+    #[test]
+    fn faults_are_told_apart() {
+        let text = String::from_utf8(document().to_bytes()).unwrap();
+        let bad_id = text.replace("0123456789abcdef0123456789abcdef", "0123");
+        assert!(matches!(Handoff::parse(bad_id.as_bytes()), Err(Error::Field { field: "node.machine_id", .. })));
+        let zeros = text.replace("0123456789abcdef0123456789abcdef", &"0".repeat(32));
+        assert!(matches!(Handoff::parse(zeros.as_bytes()), Err(Error::Field { .. })));
+        let unknown = text.replace("\"node\"", "\"nodes\"");
+        assert!(matches!(Handoff::parse(unknown.as_bytes()), Err(Error::Damaged(_))));
+        assert!(matches!(Handoff::parse(&text.as_bytes()[..40]), Err(Error::Damaged(_))));
+        assert!(matches!(Handoff::parse(&vec![b' '; MAX_BYTES + 1]), Err(Error::TooLarge(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Handoff::parse(&bytes);
+        }
+
+        #[test]
+        fn damaged_documents_never_panic(at in 0_usize..400, byte: u8, cut in 0_usize..500) {
+            let mut bytes = document().to_bytes();
+            if let Some(old) = bytes.get_mut(at) {
+                *old = byte;
+            }
+            bytes.truncate(cut);
+            let _ = Handoff::parse(&bytes);
+        }
+    }
+}

@@ -13,6 +13,12 @@ pub const TYPE_CIDATA: Uuid = uuid!("2f1a5b0c-7d3e-5f60-9a41-6b696c6e0001");
 pub const TYPE_ROOT_AMD64: Uuid = uuid!("4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
 /// Root, 64-bit ARM.
 pub const TYPE_ROOT_ARM64: Uuid = uuid!("b921b045-1df0-41c3-af44-4c6f280d3fae");
+/// Root of the architecture that this is compiled for: the device's own.
+#[cfg(target_arch = "x86_64")]
+pub const TYPE_ROOT: Uuid = TYPE_ROOT_AMD64;
+/// Root of the architecture that this is compiled for: the device's own.
+#[cfg(target_arch = "aarch64")]
+pub const TYPE_ROOT: Uuid = TYPE_ROOT_ARM64;
 /// Variable data: the state partition.
 pub const TYPE_STATE: Uuid = uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d");
 

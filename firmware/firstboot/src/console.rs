@@ -1,0 +1,86 @@
+//! Every console that the kernel talks to. /dev/console is only the last of them, and whoever stands before the
+//! machine may look at another one.
+
+use crate::sys;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+
+/// O_NOCTTY of asm-generic/fcntl.h: PID 1 must not become a terminal's session leader by looking at it.
+const O_NOCTTY: i32 = 0o400;
+
+/// The open consoles.
+#[derive(Debug)]
+pub(crate) struct Console {
+    outputs: Vec<File>,
+    debug: bool,
+}
+
+impl Console {
+    /// Only what the kernel gave to PID 1, as long as /sys can't be asked.
+    pub(crate) fn early() -> Self {
+        Self { outputs: open(Path::new("/dev/console")).into_iter().collect(), debug: false }
+    }
+
+    /// Opens every active console: `tty0 ttyS0` in sysfs' words, first to last.
+    pub(crate) fn open_all(&mut self, sysfs: &Path, debug: bool) {
+        self.debug = debug;
+        let active = std::fs::read_to_string(sysfs.join("class/tty/console/active")).unwrap_or_default();
+        let opened: Vec<File> =
+            active.split_ascii_whitespace().filter_map(|name| open(&Path::new("/dev").join(name))).collect();
+        if !opened.is_empty() {
+            self.outputs = opened;
+        } else if self.outputs.is_empty() {
+            self.outputs = open(Path::new("/dev/console")).into_iter().collect();
+        }
+    }
+
+    /// A step of the story, with the time since the kernel's start.
+    pub(crate) fn milestone(&mut self, what: &str) {
+        self.print(&format!("kiln: {:.2} {what}\n", sys::uptime().as_secs_f64()));
+    }
+
+    /// A detail, said when the command line asks for details.
+    pub(crate) fn detail(&mut self, what: &str) {
+        if self.debug {
+            self.milestone(what);
+        }
+    }
+
+    /// True when the command line asks for details.
+    pub(crate) fn is_debug(&self) -> bool {
+        self.debug
+    }
+
+    /// Text as it is, on every console. A console that can't be written to is no reason to stop.
+    pub(crate) fn print(&mut self, text: &str) {
+        for output in &mut self.outputs {
+            let _ = output.write_all(text.as_bytes());
+        }
+    }
+
+    /// A message for every Enter that is pressed on any console.
+    pub(crate) fn enter_pressed(&self) -> Receiver<()> {
+        let (sender, receiver) = channel();
+        for mut input in self.outputs.iter().filter_map(|file| file.try_clone().ok()) {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while input.read(&mut byte).is_ok_and(|read| read == 1) {
+                    if matches!(byte[0], b'\n' | b'\r') && sender.send(()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        receiver
+    }
+}
+
+fn open(path: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(O_NOCTTY);
+    options.open(path).ok()
+}

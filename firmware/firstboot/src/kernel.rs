@@ -1,0 +1,37 @@
+//! The kernel's own file systems.
+
+use crate::failure::Failure;
+use crate::sys::{self, Flags};
+use std::fs;
+
+/// Mounts /proc, /sys, /dev and /run. What is mounted already (a kernel with automatic devtmpfs) is left.
+pub(crate) fn mount_file_systems() -> Result<(), Failure> {
+    let quiet = Flags::NOSUID | Flags::NOEXEC | Flags::NODEV;
+    let table = [
+        ("proc", "/proc", quiet, ""),
+        ("sysfs", "/sys", quiet, ""),
+        ("devtmpfs", "/dev", Flags::NOSUID, "mode=0755"),
+        ("tmpfs", "/run", Flags::NOSUID | Flags::NODEV, "mode=0755"),
+    ];
+    for (fstype, target, flags, options) in table {
+        let _ = fs::create_dir(target);
+        match sys::mount(fstype, target, fstype, (flags, options)) {
+            Err(error) if error.kind() != std::io::ErrorKind::ResourceBusy => {
+                return Err(Failure::KernelMount { fstype, target, error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Mounts the EFI variables. A machine without them is one that was not started by UEFI firmware.
+pub(crate) fn mount_efi_variables() {
+    let flags = Flags::NOSUID | Flags::NOEXEC | Flags::NODEV;
+    let _ = sys::mount("efivarfs", crate::efi::VARIABLES, "efivarfs", (flags, ""));
+}
+
+/// Keeps the kernel's own messages off the consoles, so that a screen of ours stays readable. Panics still show.
+pub(crate) fn hush() {
+    let _ = fs::write("/proc/sys/kernel/printk", "1");
+}

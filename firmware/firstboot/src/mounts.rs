@@ -1,0 +1,82 @@
+//! The system's file systems: root read-only, /var, and /etc as an overlay whose upper layer lives in /var.
+
+use crate::choose::Booted;
+use crate::disks::Partition;
+use crate::factory;
+use crate::failure::Failure;
+use crate::switch::SYSTEMD;
+use crate::sys::{self, Flags};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Where the root is mounted until it is the root.
+pub(crate) const ROOT: &str = "/sysroot";
+
+/// Mounts the root and looks whether it holds a system.
+pub(crate) fn root(partition: &Partition) -> Result<(), Failure> {
+    let device = format!("/dev/{}", partition.name);
+    let _ = fs::create_dir(ROOT);
+    sys::mount(&device, ROOT, "ext4", (Flags::RDONLY, ""))
+        .map_err(|error| Failure::RootMount { device, error })?;
+    // Links in the root lead to paths of the root, so their targets are not looked at from here.
+    match fs::symlink_metadata(format!("{ROOT}{SYSTEMD}")) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::NoSystemd { path: SYSTEMD }),
+    }
+}
+
+/// Mounts /var: the state partition, or memory until there is one. Fills it from the image's factory settings.
+/// Says which it is.
+pub(crate) fn var(booted: &Booted) -> Result<String, Failure> {
+    let target = format!("{ROOT}/var");
+    let told = if let Some(state) = &booted.state {
+        let device = format!("/dev/{}", state.name);
+        sys::mount(&device, &target, "ext4", (Flags::NOSUID | Flags::NODEV, ""))
+            .map_err(|error| Failure::StateMount { device, error })?;
+        format!("on {}", state.name)
+    } else {
+        let flags = (Flags::NOSUID | Flags::NODEV, "mode=0755");
+        sys::mount("tmpfs", &target, "tmpfs", flags).map_err(step("mount a tmpfs on /var"))?;
+        "in memory".to_owned()
+    };
+    factory::fill(Path::new(&format!("{ROOT}/usr/share/factory/var")), Path::new(&target))
+        .map_err(step("fill /var from /usr/share/factory/var"))?;
+    Ok(told)
+}
+
+/// Lays the overlay over /etc.
+pub(crate) fn etc() -> Result<(), Failure> {
+    let layers = format!("{ROOT}/var/lib/kiln/etc");
+    let (etc, upper, work) = (format!("{ROOT}/etc"), format!("{layers}/upper"), format!("{layers}/work"));
+    for directory in [&upper, &work] {
+        fs::create_dir_all(directory).map_err(step("make the layers of /etc below /var/lib/kiln"))?;
+    }
+    // The overlay's own root shows the upper directory's mode.
+    fs::set_permissions(&upper, Permissions::from_mode(0o755)).map_err(step("make the layers of /etc"))?;
+    let options = format!("lowerdir={etc},upperdir={upper},workdir={work}");
+    sys::mount("overlay", &etc, "overlay", (Flags::empty(), &options)).map_err(step("overlay /etc"))
+}
+
+/// Writes /etc/machine-id, so that systemd finds an identity that was decided at build time.
+pub(crate) fn machine_id(id: &str) -> Result<(), Failure> {
+    let (path, text) = (format!("{ROOT}/etc/machine-id"), format!("{id}\n"));
+    if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    // A whole file under its final name or none: power may fail between any two steps.
+    let new = format!("{path}.kiln");
+    let write = || -> io::Result<()> {
+        let _ = fs::remove_file(&new);
+        fs::write(&new, &text)?;
+        fs::set_permissions(&new, Permissions::from_mode(0o444))?;
+        fs::File::open(&new)?.sync_all()?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(step("write /etc/machine-id"))
+}
+
+fn step(what: &str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::Root { what: what.to_owned(), error }
+}

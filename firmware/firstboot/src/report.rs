@@ -1,0 +1,174 @@
+//! `kiln-firstboot report`: under systemd, at the end of the boot, the node's own judgement of itself.
+
+use crate::console::Console;
+use crate::sys;
+use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// A boot that takes longer is reported as what it is by then: `starting`, with the jobs that it waits for.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Journal lines that are told of each failed unit.
+const LINES: &str = "-n8";
+
+/// Waits for the end of the boot, reports, and is done. Fails only when there was nobody to tell.
+pub(crate) fn run() -> ExitCode {
+    let report = collect(wait_for_boot());
+    let line = match serde_json::to_string(&report) {
+        Ok(line) => line,
+        Err(error) => {
+            eprintln!("kiln-firstboot: the report can't be written as JSON: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut console = Console::early();
+    console.open_all(Path::new(crate::SYSFS), false);
+    console.print(&format!("\r\n{CONSOLE_PREFIX}{line}\r\n"));
+    if let Some(port) = port(Path::new("/dev"), Path::new(crate::SYSFS)) {
+        let told = fs::OpenOptions::new().write(true).open(&port);
+        if let Err(error) = told.and_then(|mut port| port.write_all(format!("{line}\n").as_bytes())) {
+            eprintln!("kiln-firstboot: {}: {error}", port.display());
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// `systemctl is-system-running --wait`, but not for ever.
+fn wait_for_boot() -> String {
+    let mut command = Command::new("systemctl");
+    command.args(["is-system-running", "--wait"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    if let Ok(mut waiting) = command.spawn() {
+        while matches!(waiting.try_wait(), Ok(None)) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let _ = waiting.kill();
+        let _ = waiting.wait();
+    }
+    let state = output("systemctl", &["is-system-running"]);
+    if state.trim().is_empty() { "unknown".to_owned() } else { state.trim().to_owned() }
+}
+
+fn collect(state: String) -> Report {
+    let failed_units = units(&output("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]));
+    let mut reasons: Vec<String> = failed_units.iter().flat_map(|unit| journal(unit)).collect();
+    if state == "starting" {
+        let jobs = output("systemctl", &["list-jobs", "--no-legend", "--no-pager"]);
+        reasons.extend(jobs.lines().map(|job| format!("waiting: {}", job.trim())));
+    }
+    let first_line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    Report {
+        node: first_line("/proc/sys/kernel/hostname"),
+        state,
+        failed_units,
+        reasons,
+        machine_id: first_line("/etc/machine-id"),
+        addresses: addresses(&output("ip", &["-j", "addr", "show", "scope", "global"])),
+        host_keys: host_keys(Path::new("/etc/ssh")),
+        uptime_seconds: (sys::uptime().as_secs_f64() * 100.0).round() / 100.0,
+    }
+}
+
+/// Standard output; empty when the command is not there.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+fn units(list: &str) -> Vec<String> {
+    list.lines().filter_map(|line| line.split_ascii_whitespace().next()).map(str::to_owned).collect()
+}
+
+fn journal(unit: &str) -> Vec<String> {
+    let text = output("journalctl", &["-b", "-o", "cat", "--no-pager", LINES, "-u", unit]);
+    text.lines().map(|line| format!("{unit}: {line}")).collect()
+}
+
+/// From `ip -j addr`.
+fn addresses(json: &str) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Link {
+        ifname: String,
+        #[serde(default)]
+        addr_info: Vec<Address>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Address {
+        local: Option<String>,
+        prefixlen: u8,
+    }
+    let links: Vec<Link> = serde_json::from_str(json).unwrap_or_default();
+    let all = links.iter().flat_map(|link| link.addr_info.iter().map(move |address| (&link.ifname, address)));
+    all.filter_map(|(name, address)| Some(format!("{name} {}/{}", address.local.as_ref()?, address.prefixlen)))
+        .collect()
+}
+
+/// Type and key of every public host key, without the comment.
+fn host_keys(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with("ssh_host_") && name.ends_with(".pub"))
+        })
+        .collect();
+    files.sort();
+    let words = |text: String| text.split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    files.iter().filter_map(|path| fs::read_to_string(path).ok()).map(words).collect()
+}
+
+/// The port's device: udev's link, or the one that sysfs names when udev has made none.
+fn port(dev: &Path, sysfs: &Path) -> Option<PathBuf> {
+    let link = dev.join("virtio-ports").join(PORT);
+    if link.exists() {
+        return Some(link);
+    }
+    let ports = fs::read_dir(sysfs.join("class/virtio-ports")).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut named =
+        ports.filter(|port| fs::read_to_string(port.join("name")).is_ok_and(|name| name.trim() == PORT));
+    Some(dev.join(named.next()?.file_name()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{addresses, host_keys, port, units};
+    use kiln_contract::report::PORT;
+    use std::fs;
+
+    #[test]
+    fn addresses_come_from_ip() {
+        let json = r#"[{"ifname":"lo","addr_info":[]},{"ifname":"eth0","addr_info":[
+            {"family":"inet","local":"10.0.2.15","prefixlen":24,"scope":"global"}]}]"#;
+        assert_eq!(addresses(json), ["eth0 10.0.2.15/24"]);
+        assert!(addresses("").is_empty());
+    }
+
+    #[test]
+    fn units_are_the_first_words() {
+        assert_eq!(units("a.service loaded failed failed A\nb.mount loaded failed failed B\n"), ["a.service", "b.mount"]);
+    }
+
+    #[test]
+    fn keys_are_public_and_sorted() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("ssh_host_rsa_key.pub"), "ssh-rsa BBBB root@x\n").unwrap();
+        fs::write(directory.path().join("ssh_host_ed25519_key.pub"), "ssh-ed25519 AAAA root@x\n").unwrap();
+        fs::write(directory.path().join("ssh_host_rsa_key"), "secret").unwrap();
+        assert_eq!(host_keys(directory.path()), ["ssh-ed25519 AAAA", "ssh-rsa BBBB"]);
+    }
+
+    #[test]
+    fn the_port_is_found_without_udev() {
+        let root = tempfile::tempdir().unwrap();
+        let (dev, sysfs) = (root.path().join("dev"), root.path().join("sys"));
+        for (name, text) in [("vport1p1", "other\n"), ("vport1p2", PORT)] {
+            fs::create_dir_all(sysfs.join("class/virtio-ports").join(name)).unwrap();
+            fs::write(sysfs.join("class/virtio-ports").join(name).join("name"), text).unwrap();
+        }
+        assert_eq!(port(&dev, &sysfs), Some(dev.join("vport1p2")));
+    }
+}

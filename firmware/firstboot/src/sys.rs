@@ -1,0 +1,92 @@
+//! System calls, thinly: everything that std does not have. The only file that may hold `unsafe` (it needs none
+//! yet: rustix has safe forms of them all).
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+pub(crate) use rustix::mount::MountFlags as Flags;
+
+/// Mounts `source` of type `fstype` on `target` with the file system's own `options`.
+pub(crate) fn mount(source: &str, target: &str, fstype: &str, with: (Flags, &str)) -> io::Result<()> {
+    let options = CString::new(with.1)?;
+    Ok(rustix::mount::mount(source, target, fstype, with.0, options.as_c_str())?)
+}
+
+/// Moves a mount (MS_MOVE).
+pub(crate) fn move_mount(from: &str, to: &str) -> io::Result<()> {
+    Ok(rustix::mount::mount_move(from, to)?)
+}
+
+/// Unmounts lazily: what is still open goes when it is closed.
+pub(crate) fn unmount(target: &str) -> io::Result<()> {
+    Ok(rustix::mount::unmount(target, UnmountFlags::DETACH)?)
+}
+
+/// Read-only and nothing that could harm: for a volume that is only looked into.
+pub(crate) fn read_only_data() -> Flags {
+    MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
+}
+
+/// Loads a kernel module. A module that is loaded already is fine.
+pub(crate) fn load_module(file: &File, parameters: &str) -> io::Result<()> {
+    let parameters = CString::new(parameters)?;
+    match rustix::system::finit_module(file, &parameters, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `uname -r`.
+pub(crate) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Time since the kernel started.
+pub(crate) fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Neither part of the boot clock is negative.
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Writes everything out and restarts the machine.
+pub(crate) fn reboot() {
+    rustix::fs::sync();
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::Restart);
+}
+
+/// Makes a device node, pipe or socket like the one that `metadata` is of.
+pub(crate) fn make_node(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(metadata.mode());
+    let mode = Mode::from_raw_mode(metadata.mode());
+    Ok(rustix::fs::mknodat(CWD, path, kind, mode, metadata.rdev())?)
+}
+
+/// Sets access and modification time, links not followed.
+pub(crate) fn set_times(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
+    let time = Timespec { tv_sec: metadata.mtime(), tv_nsec: metadata.mtime_nsec() };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Copies all extended attributes, links not followed.
+pub(crate) fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
+    // XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h.
+    const MOST: usize = 65536;
+    let mut names = vec![0; MOST];
+    let length = match rustix::fs::llistxattr(from, &mut names) {
+        Ok(0) | Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+        other => other?,
+    };
+    let mut value = vec![0; MOST];
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let length = rustix::fs::lgetxattr(from, name, &mut value)?;
+        rustix::fs::lsetxattr(to, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}
