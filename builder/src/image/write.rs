@@ -2,8 +2,10 @@
 
 use super::layout::{Body, Disk, Placed, place};
 use crate::digest::{Hashing, Sha256};
-use kiln_formats::io::{Shifted, WriteAt};
+use kiln_formats::io::Shifted;
 use kiln_formats::{ext4, fat, gpt};
+use rustix::fs::{SeekFrom, copy_file_range, seek};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -62,7 +64,8 @@ pub fn write(disk: &Disk, target: &mut File) -> Result<Written, Error> {
                     size: at.size,
                     sector_size: disk.sector_size,
                     volume_id: *volume_id,
-                    label: (*label).to_owned(),
+                    sectors_per_cluster: None,
+                    label,
                     created: *created,
                 };
                 let mut window = Shifted::new(target, at.start);
@@ -72,4 +75,60 @@ pub fn write(disk: &Disk, target: &mut File) -> Result<Written, Error> {
     }
     table(disk, &placed, size, target)?;
     Ok(Written { size, placed })
+}
+
+/// Copies the data of `blob` to its place; its holes stay holes. Inside the kernel where that is possible: file
+/// systems with reflinks then share the blocks between all nodes.
+fn copy(blob: &File, target: &File, at: Placed) -> io::Result<()> {
+    let size = blob.metadata()?.len().min(at.size);
+    let mut from = 0;
+    while from < size {
+        // ENXIO: only a hole is left (lseek(2)).
+        let start = match seek(blob, SeekFrom::Data(from)) {
+            Ok(start) if start < size => start,
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(blob, SeekFrom::Hole(start))?.min(size);
+        copy_range(blob, target, start..end, at.start)?;
+        from = end;
+    }
+    Ok(())
+}
+
+fn copy_range(blob: &File, target: &File, range: std::ops::Range<u64>, base: u64) -> io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let (mut from, mut to) = (at, base + at);
+        let len = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        match copy_file_range(blob, Some(&mut from), target, Some(&mut to), len) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(copied) => at += copied as u64,
+            // The cache and the output may be on file systems that the kernel does not copy between.
+            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+                let mut buf = vec![0; len.min(CHUNK)];
+                blob.read_exact_at(&mut buf, at)?;
+                target.write_all_at(&buf, base + at)?;
+                at += buf.len() as u64;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The digest of a whole file, and its size in bytes.
+pub fn digest(file: &File) -> io::Result<(Sha256, u64)> {
+    let mut hashing = Hashing::new(io::sink());
+    let size = file.metadata()?.len();
+    let mut buf = vec![0; CHUNK];
+    let mut at = 0;
+    while at < size {
+        let len = usize::try_from(size - at).unwrap_or(CHUNK).min(CHUNK);
+        file.read_exact_at(&mut buf[..len], at)?;
+        hashing.write_all(&buf[..len])?;
+        at += len as u64;
+    }
+    let (_, sha256, size) = hashing.finish();
+    Ok((sha256, size))
 }
