@@ -103,3 +103,27 @@ pub fn differences(wanted: &Tree, found: &Tree) -> Vec<String> {
     lines.extend(added.map(|(path, _)| format!("{}: added", String::from_utf8_lossy(path))));
     lines
 }
+
+/// A loop device of a file, detached when dropped.
+pub struct Loop {
+    pub name: String,
+}
+
+impl Loop {
+    /// `None` where the machine has no loop devices to give.
+    pub fn attach(file: &Path, sector_size: u32) -> Option<Self> {
+        let sector = sector_size.to_string();
+        let output = Tool::new("losetup", "mount")
+            .args(["--find", "--show", "--sector-size", &sector])
+            .args([file])
+            .try_run(b"");
+        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        (output.status.success() && !name.is_empty()).then_some(Self { name })
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        Tool::new("losetup", "mount").args(["--detach", &self.name]).try_run(b"");
+    }
+}
