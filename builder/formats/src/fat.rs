@@ -9,10 +9,12 @@ mod geometry;
 mod names;
 mod read;
 mod time;
+mod volume_id;
 mod write;
 
 pub use geometry::{Geometry, GeometryError, Width};
 pub use read::{ReadError, Volume, read};
+pub use volume_id::{VolumeIdError, set_volume_id};
 pub use write::{Options, WriteError, write};
 
 /// The bits of `DIR_Attr` (FAT Directory Structure).

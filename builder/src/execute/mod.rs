@@ -1,1 +1,10 @@
-//! To be written.
+//! Doing what a plan says: packages to roots, roots to images, each file under its final name only when it
+//! is whole.
+
+pub mod document;
+pub mod inputs;
+pub mod locking;
+pub mod nodes;
+pub mod output;
+pub mod roots;
+pub mod unpack;

@@ -8,4 +8,4 @@ mod layout;
 mod write;
 
 pub use layout::{Body, Disk, Partition, Placed, align, place};
-pub use write::{Error, Written, digest, write};
+pub use write::{Error, Written, digest, stream, write};

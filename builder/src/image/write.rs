@@ -117,18 +117,24 @@ fn copy_range(blob: &File, target: &File, range: std::ops::Range<u64>, base: u64
     Ok(())
 }
 
-/// The digest of a whole file, and its size in bytes.
-pub fn digest(file: &File) -> io::Result<(Sha256, u64)> {
-    let mut hashing = Hashing::new(io::sink());
+/// Writes the bytes of a whole file to `out`, holes as zeros.
+pub fn stream(file: &File, out: &mut impl Write) -> io::Result<()> {
     let size = file.metadata()?.len();
     let mut buf = vec![0; CHUNK];
     let mut at = 0;
     while at < size {
         let len = usize::try_from(size - at).unwrap_or(CHUNK).min(CHUNK);
         file.read_exact_at(&mut buf[..len], at)?;
-        hashing.write_all(&buf[..len])?;
+        out.write_all(&buf[..len])?;
         at += len as u64;
     }
+    Ok(())
+}
+
+/// The digest of a whole file, and its size in bytes.
+pub fn digest(file: &File) -> io::Result<(Sha256, u64)> {
+    let mut hashing = Hashing::new(io::sink());
+    stream(file, &mut hashing)?;
     let (_, sha256, size) = hashing.finish();
     Ok((sha256, size))
 }

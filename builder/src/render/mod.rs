@@ -1,6 +1,7 @@
 //! Templates to documents: the cloud-init seed and the handoff document of a node, and the file of
 //! `kiln init`. Pure.
 
+pub mod overlay;
 mod seed;
 mod template;
 

@@ -17,6 +17,13 @@ const MODULE: Rule = Rule {
     help: "write the module's name as `lsmod` shows it, such as `dm_crypt`",
 };
 
+const UNIT: Rule = Rule {
+    check: words::unit,
+    what: "systemd unit",
+    code: "unit",
+    help: "write the unit's whole name, such as `iscsid.socket`",
+};
+
 impl Check<'_> {
     pub(super) fn overlays(&mut self, items: Option<&Vec<OverlayItem>>) -> Vec<Overlay> {
         let mut overlays = Vec::new();

@@ -1,0 +1,130 @@
+//! What roots and nodes are made of, named and digested, so that a plan can compare them.
+
+use crate::cluster::{Architecture, Cluster, Node};
+use crate::digest::Sha256;
+use crate::lock::{self, Lock};
+use crate::plan::{Inputs, NodeInputs, RootInputs};
+use crate::render::overlay::{self, Overlay};
+use crate::render::{self, Seed};
+use std::collections::BTreeMap;
+
+/// Why there are no inputs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An overlay.
+    #[error(transparent)]
+    Overlay(#[from] overlay::Error),
+    /// A template.
+    #[error(transparent)]
+    Render(#[from] render::Error),
+    /// The lock was made for another request.
+    #[error("the lock has no package set for node {node} ({architecture}): the cluster file has changed since; run `kiln lock`")]
+    NotLocked {
+        /// The node.
+        node: String,
+        /// Its architecture.
+        architecture: &'static str,
+    },
+    /// Kiln has no boot helper for the architecture yet.
+    #[error("node {node}: this version of kiln builds amd64 images only, not {architecture}")]
+    Architecture {
+        /// The node.
+        node: String,
+        /// Its architecture.
+        architecture: &'static str,
+    },
+}
+
+/// Everything that a build is a function of.
+#[derive(Debug)]
+pub struct Gathered {
+    /// One for each different package set and sector size.
+    pub roots: Vec<RootInputs>,
+    /// The sector size of each root, in bytes.
+    pub sector_sizes: Vec<u32>,
+    /// The wanted nodes.
+    pub nodes: Vec<NodeInputs>,
+    /// Their seeds, in the same order.
+    pub seeds: Vec<Seed>,
+    /// The layers, base first.
+    pub overlays: Vec<Overlay>,
+    /// The units that the layers enable.
+    pub enable: Vec<String>,
+}
+
+/// Gathers the inputs of `nodes`. `builder` is the digest of the program that builds: another one makes
+/// other bytes, perhaps.
+pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) -> Result<Gathered, Error> {
+    let layers = cluster.layers();
+    let overlays = layers.iter().map(overlay::read).collect::<Result<Vec<_>, _>>()?;
+    let enable: Vec<String> = layers.iter().flat_map(|layer| layer.enable.iter().cloned()).collect();
+    let mut gathered =
+        Gathered { roots: vec![], sector_sizes: vec![], nodes: vec![], seeds: vec![], overlays, enable };
+    let mut known: BTreeMap<(usize, u32), usize> = BTreeMap::new();
+    for node in nodes {
+        let architecture = node.architecture.as_str();
+        if node.architecture != Architecture::Amd64 {
+            return Err(Error::Architecture { node: node.name.clone(), architecture });
+        }
+        let request = request(cluster, node);
+        let set = lock.roots.iter().position(|root| root.architecture == architecture && root.request == request);
+        let set = set.ok_or_else(|| Error::NotLocked { node: node.name.clone(), architecture })?;
+        let root = *known.entry((set, node.sector_size)).or_insert_with(|| {
+            let inputs = root_inputs(cluster, lock, &lock.roots[set], node.sector_size, &gathered.overlays);
+            let mut inputs = inputs;
+            inputs.insert("enabled units".into(), gathered.enable.join(" "));
+            inputs.insert("builder".into(), builder.to_owned());
+            let name = name(architecture, node.sector_size, gathered.roots.len());
+            gathered.roots.push(RootInputs { name, inputs, packages: lock.roots[set].clone() });
+            gathered.sector_sizes.push(node.sector_size);
+            gathered.roots.len() - 1
+        });
+        let seed = render::seed(cluster, node)?;
+        let mut inputs = gathered.roots[root].inputs.clone();
+        inputs.insert("user-data".into(), digest(&seed.user_data));
+        inputs.insert("meta-data".into(), digest(&seed.meta_data));
+        inputs.insert("network-config".into(), digest(&seed.network_config));
+        inputs.insert("handoff".into(), Sha256::of(&seed.handoff.to_bytes()).to_string());
+        gathered.nodes.push(NodeInputs { name: node.name.clone(), root, inputs });
+        gathered.seeds.push(seed);
+    }
+    Ok(gathered)
+}
+
+/// What a node's root is resolved from, sorted, as the lock names it.
+pub fn request(cluster: &Cluster, node: &Node) -> Vec<String> {
+    cluster.all_packages(node).into_iter().collect()
+}
+
+fn name(architecture: &str, sector_size: u32, before: usize) -> String {
+    let sectors = if sector_size == 512 { String::new() } else { format!(" {sector_size}-byte sectors") };
+    let number = if before == 0 { String::new() } else { format!(" #{}", before + 1) };
+    format!("{architecture}{sectors}{number}")
+}
+
+fn root_inputs(
+    cluster: &Cluster,
+    lock: &Lock,
+    set: &lock::Root,
+    sector_size: u32,
+    overlays: &[Overlay],
+) -> Inputs {
+    let overlays: Vec<String> = overlays.iter().map(|layer| format!("{} {}", layer.name, layer.digest)).collect();
+    let packages: Vec<String> =
+        set.packages.iter().map(|p| format!("{} {} {}", p.name, p.version, p.sha256)).collect();
+    let skipped: Vec<&str> = cluster.base.skip_scripts.iter().map(String::as_str).collect();
+    let size = cluster.base.root_size.map_or_else(|| "auto".to_owned(), |size| size.to_string());
+    Inputs::from([
+        ("packages".into(), digest(&packages.join("\n"))),
+        ("source date".into(), lock.source_date.to_string()),
+        ("overlays".into(), digest(&overlays.join("\n"))),
+        ("scripts skipped".into(), skipped.join(" ")),
+        ("kernel arguments".into(), cluster.base.kernel_arguments.join(" ")),
+        ("root size".into(), size),
+        ("sector size".into(), sector_size.to_string()),
+    ])
+}
+
+fn digest(text: &str) -> String {
+    Sha256::of(text.as_bytes()).to_string()
+}

@@ -1,0 +1,244 @@
+//! The output folder: files appear under their final name when they are whole, and never otherwise.
+
+use crate::digest::Sha256;
+use crate::plan::{Inputs, Present};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Beside the images: what each was made of. Not part of what is built.
+const STATE: &str = ".kiln";
+/// Ending of a file that is being written.
+const PARTIAL: &str = ".partial";
+
+/// Why the output can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder can't be made, written or renamed.
+    #[error("{}: {source}{}", path.display(), advice(source))]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another build writes there.
+    #[error("another kiln is building into {}: wait for it, or name another folder with -o", .0.display())]
+    Busy(PathBuf),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free some space or name another folder with -o; nothing half-written was kept"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": name a folder that you can write to with -o"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            ": something that is not a folder is in the way; move it or name another folder with -o"
+        }
+        _ => "",
+    }
+}
+
+impl Error {
+    /// An error of the system about `path`.
+    pub fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// An output folder that no other build writes to.
+#[derive(Debug)]
+pub struct Output {
+    folder: PathBuf,
+    _guard: File,
+}
+
+/// What a node's files were made of and how they looked when they were made.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stamp {
+    inputs: Inputs,
+    /// Size in bytes and modification time in nanoseconds of each file.
+    files: BTreeMap<String, (u64, i64)>,
+}
+
+impl Output {
+    /// Makes the folder where it is not there, locks it, and clears away what an interrupted build left.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let state = folder.join(STATE);
+        fs::create_dir_all(&state).map_err(|e| Error::io(folder, e))?;
+        let lock = state.join("lock");
+        let guard = File::create(&lock).map_err(|e| Error::io(&lock, e))?;
+        match guard.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy(folder.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&lock, error)),
+        }
+        let output = Self { folder: folder.to_owned(), _guard: guard };
+        output.sweep();
+        Ok(output)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Removes partial files: only a build that was cut leaves any. What can't be removed does no harm.
+    fn sweep(&self) {
+        let nodes = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for folder in nodes.map(|entry| entry.path()).chain([self.folder.clone()]) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().ends_with(PARTIAL) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+
+    /// A file to be written, at `path` below the folder.
+    pub fn create(&self, path: &str) -> Result<Partial, Error> {
+        let end = self.folder.join(path);
+        let partial = self.folder.join(format!("{path}{PARTIAL}"));
+        if let Some(parent) = partial.parent() {
+            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+        }
+        let options = File::options().read(true).write(true).create(true).truncate(true).open(&partial);
+        let file = options.map_err(|e| Error::io(&partial, e))?;
+        Ok(Partial { file, partial: Some(partial), end })
+    }
+
+    /// Writes a small file whole.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
+        let mut partial = self.create(path)?;
+        let written = partial.file().write_all(bytes);
+        written.map_err(|e| Error::io(&self.folder.join(path), e))?;
+        partial.finish()?;
+        Ok(Sha256::of(bytes))
+    }
+
+    /// Forgets what a node's image was made of, before its files change.
+    pub fn forget(&self, node: &str) {
+        let _ = fs::remove_file(self.stamp_path(node));
+    }
+
+    /// Remembers what a node's files were made of.
+    pub fn remember(&self, node: &str, inputs: &Inputs, files: &[String]) -> Result<(), Error> {
+        let mut looks = BTreeMap::new();
+        for file in files {
+            let path = self.folder.join(file);
+            looks.insert(file.clone(), look(&path).map_err(|e| Error::io(&path, e))?);
+        }
+        let stamp = Stamp { inputs: inputs.clone(), files: looks };
+        let bytes = serde_json::to_vec(&stamp).map_err(|e| Error::io(&self.stamp_path(node), e.into()))?;
+        self.write(&format!("{STATE}/{node}.json"), &bytes).map(drop)
+    }
+
+    fn stamp_path(&self, node: &str) -> PathBuf {
+        self.folder.join(STATE).join(format!("{node}.json"))
+    }
+}
+
+/// What the images in `folder` were made of, as far as they are as they were made.
+pub fn images(folder: &Path, nodes: &[&str]) -> Present {
+    let mut present = Present::default();
+    for node in nodes {
+        let Ok(bytes) = fs::read(folder.join(STATE).join(format!("{node}.json"))) else { continue };
+        let Ok(stamp) = serde_json::from_slice::<Stamp>(&bytes) else { continue };
+        if stamp.files.iter().all(|(file, was)| look(&folder.join(file)).is_ok_and(|is| is == *was)) {
+            present.images.insert((*node).to_owned(), stamp.inputs);
+        }
+    }
+    present
+}
+
+fn look(path: &Path) -> io::Result<(u64, i64)> {
+    let meta = fs::metadata(path)?;
+    Ok((meta.len(), meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())))
+}
+
+/// A file that is being written; it goes away when it is dropped unfinished.
+#[derive(Debug)]
+pub struct Partial {
+    file: File,
+    partial: Option<PathBuf>,
+    end: PathBuf,
+}
+
+impl Partial {
+    /// The file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+    /// Its final name.
+    pub fn end(&self) -> &Path {
+        &self.end
+    }
+    /// Gives the file its final name.
+    pub fn finish(mut self) -> Result<PathBuf, Error> {
+        if let Some(partial) = self.partial.take() {
+            if let Err(error) = fs::rename(&partial, &self.end) {
+                let _ = fs::remove_file(&partial);
+                return Err(Error::io(&self.end, error));
+            }
+        }
+        Ok(self.end.clone())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            let _ = fs::remove_file(partial);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Output, images};
+    use crate::plan::Inputs;
+    use std::io::Write as _;
+
+    #[test]
+    fn only_whole_files_get_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(folder.path()).unwrap();
+        drop(output.create("n/disk.img").unwrap());
+        assert!(!folder.path().join("n/disk.img.partial").exists());
+        let mut partial = output.create("n/disk.img").unwrap();
+        partial.file().write_all(b"x").unwrap();
+        assert!(!folder.path().join("n/disk.img").exists());
+        partial.finish().unwrap();
+        assert_eq!(std::fs::read(folder.path().join("n/disk.img")).unwrap(), b"x");
+        assert!(matches!(Output::open(folder.path()), Err(Error::Busy(_))));
+    }
+
+    #[test]
+    fn a_build_that_was_cut_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("n")).unwrap();
+        std::fs::write(folder.path().join("n/disk.img.partial"), "half").unwrap();
+        std::fs::write(folder.path().join("n/disk.img"), "old").unwrap();
+        Output::open(folder.path()).unwrap();
+        assert!(!folder.path().join("n/disk.img.partial").exists());
+        assert!(folder.path().join("n/disk.img").exists());
+    }
+
+    #[test]
+    fn an_image_that_was_touched_is_not_present() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(folder.path()).unwrap();
+        output.write("n/disk.img", b"x").unwrap();
+        let inputs = Inputs::from([("a".to_owned(), "b".to_owned())]);
+        output.remember("n", &inputs, &["n/disk.img".to_owned()]).unwrap();
+        assert_eq!(images(folder.path(), &["n", "m"]).images.get("n"), Some(&inputs));
+        std::fs::write(folder.path().join("n/disk.img"), "longer").unwrap();
+        assert!(images(folder.path(), &["n"]).images.is_empty());
+    }
+}

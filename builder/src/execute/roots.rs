@@ -1,0 +1,232 @@
+//! A root from packages: unpacked, configured, overlaid, sealed; then its boot chain and its file systems,
+//! kept as blobs in the cache under the name of what they were made of.
+
+use super::unpack;
+use crate::boot;
+use crate::cache::{self, Cache};
+use crate::cluster::Cluster;
+use crate::digest::Sha256;
+use crate::image;
+use crate::lock::Lock;
+use crate::plan::RootPlan;
+use crate::render::overlay::Overlay;
+use crate::rootfs;
+use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
+use kiln_formats::{ext4, fat};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use uuid::{Uuid, uuid};
+
+/// Namespace of what a root's file system is seeded with.
+const NAMESPACE: Uuid = uuid!("8f0f6d0e-52a5-5d0b-9a55-4b696c6e0001");
+/// Three kernel images fit: the one that runs, the one before and one that is being written.
+const ESP_BYTES: u64 = 192 << 20;
+/// FAT32 has at least 65525 clusters (fatgen103, "FAT Type Determination"), here of 4096 bytes.
+const ESP_BYTES_4096: u64 = 320 << 20;
+/// Sizes of root slots are multiples of this, so that an image a little larger fits the slot of an older one.
+const SLOT_STEP: u64 = 128 << 20;
+/// Blocks of the root's journal: it is mounted read-only, so the smallest that ext4 takes does.
+const JOURNAL_BLOCKS: u32 = 1024;
+/// Where the helper is in the root.
+const HELPER: &str = "usr/lib/kiln/kiln-firstboot";
+
+/// Why there is no root.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A package.
+    #[error(transparent)]
+    Unpack(#[from] unpack::Error),
+    /// Configuring.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// The boot chain.
+    #[error(transparent)]
+    Boot(#[from] boot::Error),
+    /// The root's file system.
+    #[error("root file system: {0}")]
+    Ext4(#[from] ext4::Error),
+    /// The ESP's file system.
+    #[error("EFI system partition: {0}")]
+    Fat(#[from] fat::WriteError),
+    /// The root does not fit the size that the cluster file gives.
+    #[error("the root needs {needed} MiB and base.root_size gives {given} MiB: give it more, or leave it out")]
+    TooSmall {
+        /// MiB that are needed.
+        needed: u64,
+        /// MiB that are given.
+        given: u64,
+    },
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// A blob can't be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A root that is ready to be copied into images.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// The ext4 file system, as large as its slot.
+    pub root: Arc<File>,
+    /// The FAT file system of the ESP.
+    pub esp: Arc<File>,
+    /// What is known of them.
+    pub facts: Facts,
+}
+
+/// What is known of a root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Facts {
+    /// The boot chain.
+    pub boot: boot::Facts,
+    /// Bytes of the root slot.
+    pub root_bytes: u64,
+    /// Digest of the root's file system.
+    pub root_sha256: Sha256,
+    /// Bytes of the ESP.
+    pub esp_bytes: u64,
+    /// Digest of the ESP's file system.
+    pub esp_sha256: Sha256,
+    /// Files, folders and links in the root.
+    pub entries: usize,
+}
+
+/// What making a root needs beside its plan.
+pub struct Making<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The lock.
+    pub lock: &'a Lock,
+    /// The layers, base first.
+    pub overlays: &'a [Overlay],
+    /// The units that they enable.
+    pub enable: &'a [String],
+    /// Logical sector size of the disk in bytes.
+    pub sector_size: u32,
+    /// Threads to work with; the bytes are the same for any number.
+    pub threads: usize,
+    /// Told what is going on.
+    pub step: &'a (dyn Fn(&str) + Sync),
+}
+
+/// The cache's root of that key, if all of it is there.
+pub fn cached(cache: &Cache, key: &str) -> Option<Root> {
+    let facts = serde_json::from_reader(io::BufReader::new(cache.blob(&blob(key, "facts"))?)).ok()?;
+    let (root, esp) = (cache.blob(&blob(key, "root"))?, cache.blob(&blob(key, "esp"))?);
+    Some(Root { root: Arc::new(root), esp: Arc::new(esp), facts })
+}
+
+/// Makes a root from packages that are in the cache, and keeps it there.
+pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root, Error> {
+    let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
+    let tree = tree(plan, making, cache)?;
+
+    (making.step)("boot chain");
+    let options = boot::Options {
+        command_line: making.cluster.base.kernel_arguments.clone(),
+        threads: making.threads,
+        ..boot::Options::default()
+    };
+    let mut boot = boot::assemble(&tree, &options)?;
+    boot.esp.iter_mut().for_each(|(_, entry)| entry.meta.mtime = time);
+
+    (making.step)("file systems");
+    let root_bytes = slot(&tree, making.cluster.base.root_size)?;
+    // The seeds follow from the packages, not from the key: the key knows which program built it.
+    let packages = plan.root.inputs.get("packages").map(String::as_bytes).unwrap_or_default();
+    let seed = |purpose: &str| *Uuid::new_v5(&NAMESPACE, &[purpose.as_bytes(), packages].concat()).as_bytes();
+    let mut ext4_options = ext4::Options::new(root_bytes, seed("uuid"), seed("hash"), time);
+    ext4_options.label = kiln_contract::partition::LABEL_ROOT_A.to_owned();
+    ext4_options.journal_blocks = Some(JOURNAL_BLOCKS);
+    let root = store(cache, &blob(&plan.key, "root"), |file| {
+        file.set_len(root_bytes)?;
+        ext4::write(&tree, &ext4_options, file).map(drop).map_err(io::Error::other)
+    })?;
+    let esp_bytes = if making.sector_size == 512 { ESP_BYTES } else { ESP_BYTES_4096 };
+    let fat_options = fat::Options {
+        size: esp_bytes,
+        sector_size: making.sector_size,
+        sectors_per_cluster: None,
+        volume_id: 0,
+        label: kiln_contract::partition::LABEL_ESP,
+        created: time,
+    };
+    let esp = store(cache, &blob(&plan.key, "esp"), |file| {
+        file.set_len(esp_bytes)?;
+        fat::write(&boot.esp, &fat_options, file).map(drop).map_err(io::Error::other)
+    })?;
+
+    (making.step)("digests");
+    let read = |source| Error::Io { what: "reading a blob of the cache", source };
+    let (root_sha256, esp_sha256) = std::thread::scope(|scope| {
+        let esp = scope.spawn(|| image::digest(&esp));
+        let root = image::digest(&root);
+        let esp = esp.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended early")));
+        Ok::<_, io::Error>((root?.0, esp?.0))
+    })
+    .map_err(read)?;
+    let facts = Facts { boot: boot.facts, root_bytes, root_sha256, esp_bytes, esp_sha256, entries: tree.len() };
+    // The facts go last: where they are, all of it is.
+    let json = serde_json::to_vec(&facts).map_err(|error| read(error.into()))?;
+    store(cache, &blob(&plan.key, "facts"), |file| io::Write::write_all(file, &json))?;
+    Ok(Root { root: Arc::new(root), esp: Arc::new(esp), facts })
+}
+
+/// The file tree of a root.
+fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
+    (making.step)("unpacking");
+    let packages = unpack::unpack(&plan.root.packages.packages, cache, making.threads, &|_| ())?;
+    (making.step)("configuring");
+    let options = rootfs::Options {
+        source_date: making.lock.source_date,
+        architecture: plan.root.packages.architecture.clone(),
+        scripts_skip: making.cluster.base.skip_scripts.iter().cloned().collect(),
+        threads: making.threads,
+    };
+    let mut tree = rootfs::assemble(&packages, &options)?;
+    let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
+    for overlay in making.overlays {
+        overlay.lay(&mut tree, time);
+    }
+    let mut helper = Entry::new(Kind::File(Content::bytes(boot::helper::AMD64)), 0o755);
+    helper.meta.mtime = time;
+    let mut parent = Entry::directory();
+    parent.meta.mtime = time;
+    tree.make_parents(HELPER, &parent);
+    tree.insert(HELPER, helper);
+    rootfs::enable(&mut tree, making.enable, time)?;
+    Ok(rootfs::seal(tree))
+}
+
+/// Bytes of the slot: a quarter more than is needed today, or what the user says.
+fn slot(tree: &Tree, asked: Option<u64>) -> Result<u64, Error> {
+    let needed = ext4::minimum_size(tree)?;
+    match asked {
+        Some(given) if given < needed => {
+            Err(Error::TooSmall { needed: needed.div_ceil(1 << 20), given: given >> 20 })
+        }
+        Some(given) => Ok(given),
+        None => Ok((needed + needed / 4).div_ceil(SLOT_STEP) * SLOT_STEP),
+    }
+}
+
+fn store(
+    cache: &Cache,
+    key: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<File, cache::Error> {
+    cache.store_blob(key, write)
+}
+
+/// Name of a part of a root in the cache.
+fn blob(key: &str, part: &str) -> String {
+    blake3::hash(format!("{key} {part}").as_bytes()).to_hex().to_string()
+}
