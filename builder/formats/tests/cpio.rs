@@ -255,6 +255,8 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(tools::cases(500))]
+
     #[test]
     fn reader_survives_random_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..2000), magic in any::<bool>()) {
         if magic && bytes.len() > 6 {

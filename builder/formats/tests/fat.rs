@@ -7,7 +7,7 @@ mod tools;
 use kiln_formats::fat::{self, Options, ReadError, Width, WriteError};
 use kiln_formats::io::ReadAt;
 use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, proptest};
+use proptest::prelude::{Just, Strategy, any, prop, proptest};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -428,7 +428,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(tools::cases(1500))]
 
     #[test]
     fn reader_survives_mutated_volumes(bytes in mutated()) {
@@ -447,7 +447,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(tools::cases(40))]
 
     /// Any names that the writer accepts come back as they were, and fsck.vfat agrees.
     #[test]

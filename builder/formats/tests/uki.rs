@@ -239,6 +239,8 @@ fn a_cut_image_is_named() {
 }
 
 proptest! {
+    #![proptest_config(tools::cases(500))]
+
     #[test]
     fn parser_survives_random_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         if let Some(start) = bytes.first_chunk_mut() {
