@@ -1,0 +1,136 @@
+//! One request: bytes of a location from an offset on.
+
+use super::mirrors::Location;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
+use std::time::Duration;
+use ureq::{Agent, http};
+
+/// How long servers are waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a connection, and for each piece of an answer.
+    pub timeout: Duration,
+    /// How often a location is asked when it fails in a way that may pass.
+    pub tries: u32,
+    /// Between the first and the second try; doubled for each further one.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), tries: 4, pause: Duration::from_millis(250) }
+    }
+}
+
+/// Why a location gives no bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Asking again may help: the server is busy, the connection was cut.
+    Passing(String),
+    /// The server is not there: other files will fail in the same way.
+    Unreachable(String),
+    /// This location has not got the bytes.
+    Lasting(String),
+}
+
+impl Fault {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Passing(text) | Self::Unreachable(text) | Self::Lasting(text) => text,
+        }
+    }
+}
+
+/// An answer that began.
+pub(super) struct Answer {
+    /// The offset of the first byte: what was asked for, or 0 when the server knows no ranges.
+    pub(super) from: u64,
+    pub(super) bytes: Box<dyn Read>,
+}
+
+/// Asks servers, with the proxy that `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` give, in
+/// capitals or not.
+#[derive(Debug, Clone)]
+pub(super) struct Client(Agent);
+
+impl Client {
+    pub(super) fn new(patience: Patience) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_resolve(Some(patience.timeout))
+            .timeout_connect(Some(patience.timeout))
+            .timeout_recv_response(Some(patience.timeout))
+            .timeout_per_read(Some(patience.timeout))
+            .max_idle_connections_per_host(8)
+            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self(config.new_agent())
+    }
+
+    /// Asks `location` for its bytes from offset `from` on.
+    pub(super) fn get(&self, location: &Location, from: u64) -> Result<Answer, Fault> {
+        match location {
+            Location::Http(address) => self.get_http(address, from),
+            Location::File(path) => {
+                let open = || {
+                    let mut file = File::open(path)?;
+                    file.seek(SeekFrom::Start(from))?;
+                    Ok(Answer { from, bytes: Box::new(file) })
+                };
+                open().map_err(|fault: std::io::Error| match fault.kind() {
+                    ErrorKind::NotFound => Fault::Lasting("there is no such file".to_owned()),
+                    _ => Fault::Lasting(fault.to_string()),
+                })
+            }
+        }
+    }
+
+    fn get_http(&self, address: &str, from: u64) -> Result<Answer, Fault> {
+        let mut request = self.0.get(address);
+        if from > 0 {
+            request = request.header(http::header::RANGE, format!("bytes={from}-"));
+        }
+        let response = request.call().map_err(|fault| fault_of(&fault))?;
+        let status = response.status();
+        let starts_at = match status.as_u16() {
+            200 => 0,
+            206 => range_start(response.headers()).filter(|start| *start == from).ok_or_else(|| {
+                Fault::Lasting("it sent another range of bytes than was asked for".to_owned())
+            })?,
+            // The server's file ends before the part that is here: begin anew.
+            416 if from > 0 => return self.get_http(address, 0),
+            404 | 410 => return Err(Fault::Lasting(format!("it has no such file (HTTP {})", status.as_u16()))),
+            408 | 425 | 429 | 500..=599 => return Err(Fault::Passing(format!("it answers HTTP {status}"))),
+            _ => return Err(Fault::Lasting(format!("it answers HTTP {status}"))),
+        };
+        Ok(Answer { from: starts_at, bytes: Box::new(response.into_body().into_reader()) })
+    }
+}
+
+/// The first byte of `Content-Range: bytes 5-9/10` (RFC 9110 §14.4).
+fn range_start(headers: &http::HeaderMap) -> Option<u64> {
+    let range = headers.get(http::header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+fn fault_of(fault: &ureq::Error) -> Fault {
+    let text = fault.to_string();
+    match fault {
+        ureq::Error::HostNotFound => Fault::Unreachable("its name is not known".to_owned()),
+        ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => Fault::Unreachable(text),
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            Fault::Unreachable("it does not answer".to_owned())
+        }
+        ureq::Error::Timeout(_) => Fault::Passing("it fell silent".to_owned()),
+        ureq::Error::Io(fault) => match fault.kind() {
+            ErrorKind::ConnectionRefused => Fault::Unreachable("it refuses the connection".to_owned()),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+                Fault::Unreachable("there is no way to it from here".to_owned())
+            }
+            _ => Fault::Passing(text),
+        },
+        ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Fault::Passing(text),
+        _ => Fault::Lasting(text),
+    }
+}
