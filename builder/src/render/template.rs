@@ -54,7 +54,9 @@ fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(
 fn yaml(text: &mut String, value: &Value) -> Result<(), minijinja::Error> {
     match value.kind() {
         ValueKind::None => text.push_str("null"),
-        ValueKind::Bool | ValueKind::Number => write!(text, "{value}")?,
+        // minijinja would print Python's `True`, which YAML 1.2 takes for text.
+        ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
+        ValueKind::Number => write!(text, "{value}")?,
         ValueKind::String => quote(text, value.as_str().unwrap_or_default())?,
         ValueKind::Seq => {
             text.push('[');

@@ -1,0 +1,165 @@
+//! Seeds in cloud-init's eyes. The oracle is trixie's `cloud-init`; without one on PATH these checks are
+//! skipped, aloud.
+
+use kiln::cluster::{self, Cluster, Loaded};
+use kiln::render::{Seed, seed};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A cluster with everything in it that a seed can say.
+const EVERYTHING: &str = r##"
+apiVersion: kiln/v1
+cluster: { name: every, domain: home.arpa, time_zone: Europe/Berlin }
+overlays: [longhorn]
+ssh: { password_authentication: true }
+users:
+  - name: anna
+    groups: [adm, video]
+    shell: /bin/sh
+    password_hash: $6$saltsalt$abcdefghijkl/ABCDEFGHIJKL.0123456789
+    ssh_keys:
+      - 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 a: "b" {{ c }} #d {# e é 😀'
+  - { name: bert, sudo: false }
+nodes:
+  - name: dhcp
+  - name: fixed
+    network: { address: 10.1.0.2/16, gateway: 10.1.0.1, dns: [9.9.9.9, "2620:fe::fe"], search: [home.arpa, lan] }
+  - name: mac
+    network: { address: "2001:db8::2/64", gateway: "fe80::1", mac: 52-54-00-AB-CD-EF }
+  - name: alone
+    network: { address: 10.2.0.2/24, interface: enp1s0, dns: [] }
+"##;
+
+fn load(text: &str) -> Cluster {
+    match cluster::parse(text.as_bytes(), Path::new("cluster.yaml"), Path::new("")) {
+        Ok(Loaded { cluster, .. }) => cluster,
+        Err(error) => panic!("{error}: {error:?}"),
+    }
+}
+
+/// And one that says next to nothing.
+const LEAST: &str = "{apiVersion: kiln/v1, cluster: {name: least}, nodes: [{name: node}]}";
+
+fn clusters() -> [Cluster; 3] {
+    [load(EVERYTHING), load(cluster::EXAMPLE), load(LEAST)]
+}
+
+fn seeds() -> Vec<(String, Seed)> {
+    let each = |cluster: Cluster| {
+        let nodes = cluster.nodes.clone();
+        nodes.into_iter().map(move |node| {
+            (format!("{}-{}", cluster.name, node.name), seed(&cluster, &node).expect("rendered"))
+        })
+    };
+    clusters().into_iter().flat_map(each).collect()
+}
+
+/// `cloud-init` with these arguments; `None`, said aloud, when there is none.
+fn cloud_init(args: &[&str]) -> Option<Result<String, String>> {
+    let output = match Command::new("cloud-init").args(args).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("SKIPPED: no cloud-init on PATH (Debian package cloud-init, from trixie)");
+            return None;
+        }
+        Err(error) => panic!("cloud-init: {error}"),
+    };
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Some(if output.status.success() { Ok(text) } else { Err(text) })
+}
+
+fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
+#[test]
+fn documents_are_as_agreed() {
+    for (name, seed) in seeds() {
+        let text = format!("{}---\n{}---\n{}", seed.user_data, seed.meta_data, seed.network_config);
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("seed");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(name, text));
+    }
+}
+
+#[test]
+fn handoffs_are_what_the_device_reads() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (name, seed) in seeds() {
+        let read = kiln_contract::handoff::Handoff::parse(&seed.handoff.to_bytes()).expect("parsed");
+        assert_eq!(read, seed.handoff);
+        let parts = read.partitions;
+        for id in [parts.esp, parts.cidata, parts.root_a] {
+            assert!(seen.insert(id.to_string()), "{name} shares {id}");
+        }
+        assert!(seen.insert(read.node.machine_id), "{name} shares its machine id");
+    }
+}
+
+#[test]
+fn cloud_init_takes_every_document() {
+    let folder = tempfile::tempdir().expect("folder");
+    for (name, seed) in seeds() {
+        for (kind, text) in [("cloud-config", &seed.user_data), ("network-config", &seed.network_config)] {
+            let path = written(folder.path(), &format!("{name}-{kind}"), text);
+            let path = path.to_string_lossy();
+            let Some(result) = cloud_init(&["schema", "--schema-type", kind, "--config-file", &path]) else {
+                return;
+            };
+            let said = result.unwrap_or_else(|error| panic!("{name}'s {kind}:\n{text}\n{error}"));
+            assert!(!said.to_ascii_lowercase().contains("deprecat"), "{name}'s {kind}: {said}");
+        }
+    }
+}
+
+/// A seed that a broken template could have made is refused: the oracle can say no.
+#[test]
+fn cloud_init_can_refuse() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = written(folder.path(), "user-data", "#cloud-config\nusers: 7\n");
+    if let Some(result) = cloud_init(&["schema", "--config-file", &path.to_string_lossy()]) {
+        assert!(result.is_err());
+    }
+}
+
+/// What systemd-networkd is told in the end, by cloud-init's own renderer.
+#[test]
+fn networkd_units() {
+    let folder = tempfile::tempdir().expect("folder");
+    let expected: &[(&str, &str, &[&str])] = &[
+        ("every-dhcp", "e*", &["Name=e*", "DHCP=ipv4"]),
+        (
+            "every-fixed",
+            "e*",
+            &[
+                "Name=e*", "DHCP=no", "Address=10.1.0.2/16", "Gateway=10.1.0.1", "Destination=0.0.0.0/0",
+                "DNS=9.9.9.9 2620:fe::fe", "Domains=home.arpa lan",
+            ],
+        ),
+        (
+            "every-mac",
+            "e*",
+            &["MACAddress=52:54:00:ab:cd:ef", "Name=e*", "Address=2001:db8::2/64", "Gateway=fe80::1", "Destination=::/0"],
+        ),
+        ("every-alone", "enp1s0", &["Name=enp1s0", "Address=10.2.0.2/24"]),
+    ];
+    let seeds = seeds();
+    for (name, unit, lines) in expected {
+        let (_, seed) = seeds.iter().find(|(other, _)| other == name).expect("the seed");
+        let path = written(folder.path(), name, &seed.network_config);
+        let out = folder.path().join(format!("{name}.d"));
+        let (path, out_text) = (path.to_string_lossy(), out.to_string_lossy());
+        let arguments = ["devel", "net-convert", "-p", &path, "-k", "yaml", "-O", "networkd", "-D", "debian", "-d", &out_text];
+        let Some(result) = cloud_init(&arguments) else { return };
+        result.unwrap_or_else(|error| panic!("{name}:\n{}\n{error}", seed.network_config));
+        let unit = out.join(format!("etc/systemd/network/10-cloud-init-{unit}.network"));
+        let text = std::fs::read_to_string(&unit).expect("the unit");
+        for line in *lines {
+            assert!(text.lines().any(|other| other == *line), "{name}: no {line:?} in\n{text}");
+        }
+    }
+}
