@@ -77,6 +77,28 @@ pub fn write(disk: &Disk, target: &mut File) -> Result<Written, Error> {
     Ok(Written { size, placed })
 }
 
+/// Both copies of the partition table, and the protective MBR.
+fn table(disk: &Disk, placed: &[Placed], size: u64, target: &mut File) -> Result<(), Error> {
+    let sector = u64::from(disk.sector_size);
+    let partitions = disk.partitions.iter().zip(placed).zip(1..);
+    let partitions = partitions.map(|((partition, at), number)| gpt::Partition {
+        number,
+        type_guid: partition.type_guid,
+        guid: partition.guid,
+        name: partition.name.to_owned(),
+        first_lba: at.start / sector,
+        last_lba: (at.start + at.size) / sector - 1,
+        attributes: 0,
+    });
+    let table = gpt::Table {
+        disk_guid: disk.guid,
+        sector_size: disk.sector_size,
+        disk_size: size,
+        partitions: partitions.collect(),
+    };
+    gpt::write(&table, target).map_err(|error| Error::Table(error.to_string()))
+}
+
 /// Copies the data of `blob` to its place; its holes stay holes. Inside the kernel where that is possible: file
 /// systems with reflinks then share the blocks between all nodes.
 fn copy(blob: &File, target: &File, at: Placed) -> io::Result<()> {

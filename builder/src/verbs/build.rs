@@ -1,9 +1,23 @@
 //! `kiln build`.
 
-use super::FileArg;
+use super::site::{Drawing, Site, cache, size};
+use super::{FileArg, lock as lock_verb, plan as plan_verb};
+use crate::cache::{Cache, Check};
+use crate::cluster::Node;
 use crate::diag::Ui;
-use anyhow::bail;
-use std::path::PathBuf;
+use crate::execute::document::{File, Manifest, VERSION};
+use crate::execute::inputs::{self, Gathered};
+use crate::execute::nodes::{self, Building, Form};
+use crate::execute::output::{self, Output};
+use crate::execute::{locking, roots};
+use crate::lock::Lock;
+use crate::plan::{self, Action, Plan};
+use anyhow::{Context as _, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// A form of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -34,12 +48,254 @@ pub struct Args {
     /// Reuse nothing but the fetched packages.
     #[arg(long)]
     pub fresh: bool,
+    /// Threads to work with; the images are the same for any number [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
     /// Nodes to build; all when left out.
     #[arg(value_name = "NODE")]
     pub nodes: Vec<String>,
 }
 
+/// What a plan is made of.
+pub struct Prepared<'a> {
+    nodes: Vec<&'a Node>,
+    gathered: Gathered,
+}
+
+impl<'a> Prepared<'a> {
+    /// The inputs of the named nodes, of all when none is named.
+    pub fn new(site: &'a Site, lock: &Lock, names: &[String]) -> anyhow::Result<Self> {
+        let nodes = site.nodes(names)?;
+        let gathered = inputs::gather(&site.cluster, &nodes, lock, &program()?)?;
+        Ok(Self { nodes, gathered })
+    }
+
+    /// What a build into `output` would do.
+    pub fn plan(&self, cache: &Cache, output: &Path, fresh: bool) -> anyhow::Result<Plan> {
+        let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        let mut present = output::images(output, &names);
+        for root in &self.gathered.roots {
+            let key = plan::key(&root.inputs);
+            if roots::cached(cache, &key).is_some() {
+                present.roots.insert(key);
+            }
+            for package in &root.packages.packages {
+                if cache.get(&package.sha256, Some(package.size))?.is_some() {
+                    present.packages.insert(package.sha256);
+                }
+            }
+        }
+        Ok(plan::plan(self.gathered.roots.clone(), self.gathered.nodes.clone(), &present, fresh))
+    }
+}
+
+/// The digest of the running program: another one may make other bytes.
+fn program() -> anyhow::Result<String> {
+    let path = std::env::current_exe().context("cannot find the running program")?;
+    let mut hasher = blake3::Hasher::new();
+    let read = std::fs::File::open(&path).and_then(|file| hasher.update_reader(file).map(drop));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// Builds images and seeds.
-pub fn run(_: &Args, _: &Ui) -> anyhow::Result<()> {
-    bail!("not built yet")
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let site = Site::open(&args.file, ui)?;
+    // A name that is not there must not cost a download first.
+    site.nodes(&args.nodes)?;
+    let output = Output::open(&args.output)?;
+    let cache = cache()?;
+    let mut lock = match site.read_lock()? {
+        Some(lock) => lock,
+        None => {
+            ui.say(format!("no {} yet: making it", site.lock_path.display()));
+            let lock = site.make_lock(&cache, ui)?;
+            lock_verb::write(&site, &lock)?;
+            lock
+        }
+    };
+    if let Some(date) = source_date_epoch()? {
+        lock.source_date = date;
+    }
+    let mut prepared = Prepared::new(&site, &lock, &args.nodes)?;
+    let forms = forms(&args.format);
+    for node in &mut prepared.gathered.nodes {
+        node.inputs.insert("forms".into(), format!("{forms:?}"));
+    }
+    let plan = prepared.plan(&cache, output.folder(), args.fresh)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = Work {
+        site: &site,
+        lock: &lock,
+        prepared: &prepared,
+        forms: &forms,
+        output: &output,
+        threads: args.threads.map_or(cores, usize::from),
+        ui,
+    };
+    let cache = if args.fresh { cache.with_check(Check::Digest) } else { cache };
+    let made = work.roots(&plan, &cache)?;
+    let built = work.nodes(&plan, &made)?;
+    let manifest = work.manifest(built)?;
+    for node in &plan.nodes {
+        let image = output.folder().join(&node.node.name).join("disk.img");
+        let word = if node.action == Action::Keep { "up to date" } else { "built" };
+        ui.detail(format!("{}: {}", node.node.name, plan_verb::why(node)));
+        if !ui.json() {
+            let bytes = manifest.files.get(&format!("{}/disk.img", node.node.name)).map_or(0, |file| file.size);
+            ui.result(format!("{word}  {}  {}", image.display(), size(bytes)))?;
+        }
+    }
+    if ui.json() {
+        ui.print_json(&manifest)?;
+    }
+    ui.say(format!("done in {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// `SOURCE_DATE_EPOCH` (reproducible-builds.org), when it is set.
+fn source_date_epoch() -> anyhow::Result<Option<i64>> {
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let date = text.parse::<i64>().ok().filter(|date| (0..=0x7fff_ffff).contains(date));
+    match date {
+        Some(date) => Ok(Some(date)),
+        None => bail!("SOURCE_DATE_EPOCH is {text:?}: seconds since 1970 are wanted, up to 2147483647"),
+    }
+}
+
+fn forms(formats: &[ImageFormat]) -> Vec<Form> {
+    let mut forms: Vec<Form> = formats
+        .iter()
+        .filter_map(|format| match format {
+            ImageFormat::Raw => None,
+            ImageFormat::Zst => Some(Form::Zstd),
+            ImageFormat::Qcow2 => Some(Form::Qcow2),
+        })
+        .collect();
+    forms.sort_unstable();
+    forms.dedup();
+    forms
+}
+
+struct Work<'a> {
+    site: &'a Site,
+    lock: &'a Lock,
+    prepared: &'a Prepared<'a>,
+    forms: &'a [Form],
+    output: &'a Output,
+    threads: usize,
+    ui: &'a Ui,
+}
+
+impl Work<'_> {
+    /// The roots that the plan needs, by index.
+    fn roots(&self, plan: &Plan, cache: &Cache) -> anyhow::Result<BTreeMap<usize, roots::Root>> {
+        let mut made = BTreeMap::new();
+        for (index, root) in plan.roots.iter().enumerate().filter(|(_, root)| root.needed) {
+            if let Some(cached) = root.reuse.then(|| roots::cached(cache, &root.key)).flatten() {
+                made.insert(index, cached);
+                continue;
+            }
+            let drawing = Drawing::new(self.ui, "packages");
+            let fetching = locking::FetchRequest { lock: self.lock, mirrors: &self.site.mirrors()? };
+            locking::fetch_packages(&fetching, &root.root.packages.packages, cache, &drawing)?;
+            drop(drawing);
+            let spinner = self.ui.spinner(&format!("root {}", root.root.name));
+            let start = Instant::now();
+            let step = |text: &str| {
+                spinner.message(format!("root {}: {text}", root.root.name));
+                self.ui.detail(format!("{:6.2} s  {text}", start.elapsed().as_secs_f64()));
+            };
+            let making = roots::Making {
+                cluster: &self.site.cluster,
+                lock: self.lock,
+                overlays: &self.prepared.gathered.overlays,
+                enable: &self.prepared.gathered.enable,
+                sector_size: self.prepared.gathered.sector_sizes[index],
+                threads: self.threads,
+                step: &step,
+            };
+            let root = roots::make(root, &making, cache)?;
+            let facts = &root.facts;
+            spinner.finish(format!(
+                "{} packages, {} entries, root {}, kernel image {} in {:.1} s",
+                plan.roots[index].root.packages.packages.len(),
+                facts.entries,
+                size(facts.root_bytes),
+                size(facts.boot.kernel_image_bytes),
+                start.elapsed().as_secs_f64()
+            ));
+            made.insert(index, root);
+        }
+        Ok(made)
+    }
+
+    /// Builds the nodes that the plan builds, several at a time.
+    fn nodes(&self, plan: &Plan, made: &BTreeMap<usize, roots::Root>) -> anyhow::Result<BTreeMap<String, File>> {
+        let wanted: Vec<usize> = (0..plan.nodes.len()).filter(|at| plan.nodes[*at].action != Action::Keep).collect();
+        let spinner = self.ui.spinner(&format!("{} images", wanted.len()));
+        let next = AtomicUsize::new(0);
+        let (files, failed) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
+        let work = || {
+            while let Some(at) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let node = &plan.nodes[*at].node;
+                let Some(root) = made.get(&node.root) else { continue };
+                let building = Building {
+                    cluster: &self.site.cluster,
+                    node: self.prepared.nodes[*at],
+                    lock: self.lock,
+                    packages: &plan.roots[node.root].root.packages.packages,
+                    root,
+                    seed: &self.prepared.gathered.seeds[*at],
+                    inputs: &node.inputs,
+                    forms: self.forms,
+                    threads: self.threads,
+                };
+                match nodes::build(&building, self.output) {
+                    Ok(built) => files.lock().unwrap_or_else(PoisonError::into_inner).extend(built),
+                    Err(error) => {
+                        next.store(wanted.len(), Ordering::Relaxed);
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some((node.name.clone(), error));
+                    }
+                }
+            }
+        };
+        let threads = self.threads.min(wanted.len());
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        drop(spinner);
+        if let Some((node, error)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(anyhow::Error::from(error).context(format!("node {node} was not built")));
+        }
+        Ok(files.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// `manifest.json` of all that the folder now holds of this cluster.
+    fn manifest(&self, built: BTreeMap<String, File>) -> anyhow::Result<Manifest> {
+        let cluster = &self.site.cluster;
+        let path = self.output.folder().join("manifest.json");
+        let before: Option<Manifest> = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut manifest = Manifest {
+            version: VERSION,
+            kiln: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: cluster.name.clone(),
+            cluster_id: cluster.id,
+            source_date: self.lock.source_date,
+            files: BTreeMap::new(),
+        };
+        // Nodes that were kept, or not named this time, are still there.
+        let rebuilt: Vec<String> = built.keys().filter_map(|path| path.split('/').next()).map(|n| format!("{n}/")).collect();
+        for (path, file) in before.filter(|old| old.cluster_id == cluster.id).into_iter().flat_map(|old| old.files) {
+            let of_cluster = cluster.nodes.iter().any(|node| path.starts_with(&format!("{}/", node.name)));
+            let replaced = rebuilt.iter().any(|node| path.starts_with(node));
+            if of_cluster && !replaced && self.output.folder().join(&path).exists() {
+                manifest.files.insert(path, file);
+            }
+        }
+        manifest.files.extend(built);
+        let mut json = serde_json::to_vec_pretty(&manifest).context("manifest.json")?;
+        json.push(b'\n');
+        self.output.write("manifest.json", &json)?;
+        Ok(manifest)
+    }
 }

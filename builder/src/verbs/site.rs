@@ -1,0 +1,175 @@
+//! What `lock`, `plan` and `build` share: the cluster, its lock, the cache and the mirrors.
+
+use super::FileArg;
+use crate::cache::Cache;
+use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Node};
+use crate::diag::{Progress, Ui, nearest};
+use crate::execute::inputs;
+use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootRequest};
+use crate::fetch;
+use crate::fetch::mirrors::{Mirrors, Sources};
+use crate::lock::Lock;
+use anyhow::{Context as _, bail};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Name of the lock, beside the cluster file.
+const LOCK_NAME: &str = "kiln.lock";
+/// The host's apt configuration.
+const APT: &str = "/etc/apt";
+
+/// A cluster and where its things are.
+#[derive(Debug)]
+pub struct Site {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Its lock's path.
+    pub lock_path: PathBuf,
+    folder: PathBuf,
+}
+
+impl Site {
+    /// The cluster that `file` means.
+    pub fn open(file: &FileArg, ui: &Ui) -> anyhow::Result<Self> {
+        let loaded = file.load(ui)?;
+        let path = file.file.as_deref().unwrap_or(Path::new(FILE_NAME));
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Self { cluster: loaded.cluster, lock_path: folder.join(LOCK_NAME), folder })
+    }
+
+    /// The nodes of these names, in the order of the cluster file; all when there are none.
+    pub fn nodes(&self, names: &[String]) -> anyhow::Result<Vec<&Node>> {
+        let known: Vec<&str> = self.cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+        for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+            let near = nearest(name, known.iter().copied());
+            let help = near.map_or_else(|| format!("its nodes are {}", known.join(", ")), |n| format!("did you mean {n}?"));
+            bail!("cluster {} has no node {name}: {help}", self.cluster.name);
+        }
+        let wanted = |node: &&Node| names.is_empty() || names.contains(&node.name);
+        Ok(self.cluster.nodes.iter().filter(wanted).collect())
+    }
+
+    /// The lock beside the cluster file; none when there is none.
+    pub fn read_lock(&self) -> anyhow::Result<Option<Lock>> {
+        let bytes = match std::fs::read(&self.lock_path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("cannot read {}", self.lock_path.display()))?,
+        };
+        let lock = Lock::parse(&bytes).with_context(|| {
+            format!("{} cannot be used; `kiln lock` writes a new one", self.lock_path.display())
+        })?;
+        Ok(Some(lock))
+    }
+
+    /// Resolves the packages of all nodes anew.
+    pub fn make_lock(&self, cache: &Cache, ui: &Ui) -> anyhow::Result<Lock> {
+        let roots: BTreeSet<(String, Vec<String>)> = self
+            .cluster
+            .nodes
+            .iter()
+            .map(|node| (node.architecture.as_str().to_owned(), inputs::request(&self.cluster, node)))
+            .collect();
+        let roots: Vec<RootRequest> = roots
+            .into_iter()
+            .map(|(architecture, names)| RootRequest { architecture, names, exclude: vec![], base: Base::Essential })
+            .collect();
+        let components: &[&str] = match self.cluster.base.firmware {
+            Firmware::None => &["main"],
+            Firmware::Auto | Firmware::Packages(_) => &["main", "non-free-firmware"],
+        };
+        let host: Vec<&Path> = HOST_KEYRINGS.iter().map(Path::new).collect();
+        let mirrors = self.mirrors()?;
+        let request = LockRequest {
+            suite: self.cluster.base.suite.as_str(),
+            components,
+            roots: &roots,
+            mirrors: &mirrors,
+            keyring: self.cluster.base.keyring.as_deref(),
+            host_keyrings: &host,
+        };
+        let drawing = Drawing::new(ui, "package lists");
+        // The one place that asks what time it is: a release that has expired must not be locked. Nothing that
+        // is built depends on it.
+        #[expect(clippy::disallowed_methods, reason = "compared with the dates of releases, and nothing else")]
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let lock = locking::lock(&request, cache, &drawing, now)?;
+        Ok(lock)
+    }
+
+    /// Where packages come from: what the user names, the host's apt sources, the public mirrors.
+    pub fn mirrors(&self) -> anyhow::Result<Mirrors> {
+        let environment = std::env::var("KILN_MIRROR").ok();
+        let named: Vec<String> = self
+            .cluster
+            .base
+            .mirrors
+            .iter()
+            .map(|mirror| {
+                let place = match &mirror.location {
+                    Location::Url(url) => url.clone(),
+                    Location::Folder(folder) => folder.display().to_string(),
+                };
+                mirror.archive.as_ref().map_or(place.clone(), |archive| format!("{archive}={place}"))
+            })
+            .collect();
+        let sources = Sources {
+            environment: environment.as_deref(),
+            named: &named,
+            base: &self.folder,
+            apt: Some(Path::new(APT)),
+            public: true,
+        };
+        Ok(Mirrors::gather(sources)?)
+    }
+}
+
+/// The cache that the environment names.
+pub fn cache() -> anyhow::Result<Cache> {
+    let root = Cache::place(|name| std::env::var_os(name).map(PathBuf::from))?;
+    Ok(Cache::open(&root)?)
+}
+
+/// A download on the screen.
+pub struct Drawing<'a> {
+    ui: &'a Ui,
+    what: &'static str,
+    bar: Mutex<Option<Progress<'a>>>,
+}
+
+impl<'a> Drawing<'a> {
+    /// Draws downloads of `what`.
+    pub fn new(ui: &'a Ui, what: &'static str) -> Self {
+        Self { ui, what, bar: Mutex::new(None) }
+    }
+}
+
+impl fetch::Progress for Drawing<'_> {
+    fn begin(&self, files: usize, bytes: u64) {
+        let files_word = if files == 1 { "file" } else { "files" };
+        self.ui.say(format!("fetching {}: {files} {files_word}, {}", self.what, size(bytes)));
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.ui.progress(self.what, bytes));
+    }
+    fn advance(&self, bytes: u64) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            bar.advance(bytes);
+        }
+    }
+    fn message(&self, text: &str) {
+        self.ui.detail(text);
+    }
+}
+
+/// Bytes for people: `431.2 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut unit = 0;
+    let mut value = bytes as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
