@@ -136,6 +136,8 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
         ..boot::Options::default()
     };
     let mut boot = boot::assemble(&tree, &options)?;
+    // The kernel is in the boot chain now; sealing drops /boot from the root.
+    let tree = rootfs::seal(tree);
     boot.esp.iter_mut().for_each(|(_, entry)| entry.meta.mtime = time);
 
     (making.step)("file systems");
@@ -180,7 +182,7 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
     Ok(Root { root: Arc::new(root), esp: Arc::new(esp), facts })
 }
 
-/// The file tree of a root.
+/// The file tree of a root, as configuring and overlays leave it.
 fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
     (making.step)("unpacking");
     let packages = unpack::unpack(&plan.root.packages.packages, cache, making.threads, &|_| ())?;
@@ -203,7 +205,7 @@ fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Err
     tree.make_parents(HELPER, &parent);
     tree.insert(HELPER, helper);
     rootfs::enable(&mut tree, making.enable, time)?;
-    Ok(rootfs::seal(tree))
+    Ok(tree)
 }
 
 /// Bytes of the slot: a quarter more than is needed today, or what the user says.
