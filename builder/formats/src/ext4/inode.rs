@@ -10,8 +10,6 @@ pub(super) const FIXED_SIZE: usize = 128 + EXTRA_SIZE as usize;
 const EXTRA_SIZE: u16 = 32;
 /// `i_flags`: a directory with a hash tree.
 pub(super) const FLAG_INDEX: u32 = 0x1000;
-/// `i_flags`: `i_blocks` counts file system blocks (`huge_file`).
-pub(super) const FLAG_HUGE_FILE: u32 = 0x4_0000;
 /// `i_flags`: `i_block` holds an extent tree.
 pub(super) const FLAG_EXTENTS: u32 = 0x8_0000;
 /// `i_flags`: content inside the inode (not written here).
