@@ -296,7 +296,8 @@ impl Writer<'_, '_> {
             gid: node.meta.gid,
             size,
             links: node.link_count(),
-            sectors: (place.blocks + place.tree_blocks + u64::from(xattr_block.is_some())) * SECTORS_PER_BLOCK,
+            sectors: (place.blocks + place.tree_blocks + u64::from(xattr_block.is_some()))
+                * SECTORS_PER_BLOCK,
             flags,
             block,
             xattr_block: xattr_block.unwrap_or(0),

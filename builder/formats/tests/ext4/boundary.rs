@@ -63,8 +63,8 @@ fn symbolic_links_around_the_inode_and_the_block() {
 #[test]
 fn directories_from_one_block_to_a_two_level_index() {
     let mut tree = rooted();
-    // 4072 bytes are left for names in one block: 12 each.
-    for (directory, names) in [("full", 339), ("over", 340), ("one", 1), ("none", 0)] {
+    // 4060 bytes are left for names in one block: 12 each.
+    for (directory, names) in [("full", 338), ("over", 339), ("one", 1), ("none", 0)] {
         tree.insert(directory, Entry::directory());
         for n in 0..names {
             tree.insert(&format!("{directory}/{n:04}"), Entry::new(Kind::Fifo, 0o600));
@@ -87,7 +87,7 @@ fn directories_from_one_block_to_a_two_level_index() {
     assert!(dump("over").contains("Indirect levels: 0"), "{}", dump("over"));
     assert!(dump("many").contains("Indirect levels: 0"));
     assert!(dump("long").contains("Indirect levels: 1"));
-    assert!(dump("long").contains("Hash version: 1"));
+    assert!(dump("long").contains("Hash Version: 1"));
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn names_that_are_no_text_and_names_that_are_refused() {
         refusal(&tree)
     };
     assert!(matches!(refused(&[b'n'; 256]), Error::NameTooLong { .. }));
-    for path in [&b"."[..], b"..", b"/a", b"a\0"] {
+    for path in [&b"."[..], b"..", b"/a", b"a\0", b"a/"] {
         assert!(matches!(refused(path), Error::InvalidName { .. }), "{path:?}");
     }
-    for path in [&b"a/b"[..], b"a//b", b"a/"] {
+    for path in [&b"a/b"[..], b"a//b"] {
         assert!(matches!(refused(path), Error::MissingParent { .. }), "{path:?}");
     }
     tree.insert("a!/below", Entry::directory());
@@ -179,7 +179,9 @@ fn file_sizes_around_blocks_and_buffers() {
         tree.insert(&format!("file-{size}"), Entry::file(pattern(size)));
     }
     // Zeros in the middle, at both ends, and nothing else.
-    for (name, from, to) in [("middle", 100_000, 300_000), ("front", 0, 200_000), ("back", 200_000, 400_000), ("all", 0, 400_000)] {
+    for (name, from, to) in
+        [("middle", 100_000, 300_000), ("front", 0, 200_000), ("back", 200_000, 400_000), ("all", 0, 400_000)]
+    {
         let mut bytes = pattern(400_000);
         bytes[from..to].fill(0);
         tree.insert(name, Entry::file(bytes));
@@ -241,14 +243,21 @@ fn attributes_of_many_sizes() {
     }
     let mut entry = Entry::directory();
     for n in 0..60u8 {
-        let name = format!("{}.{}", ["user", "trusted", "security"][usize::from(n % 3)], "n".repeat(usize::from(n) + 1));
+        let name = format!(
+            "{}.{}",
+            ["user", "trusted", "security"][usize::from(n % 3)],
+            "n".repeat(usize::from(n) + 1)
+        );
         entry.meta.xattrs.insert(name.into_bytes().into(), vec![n; usize::from(n % 20)].into());
     }
     tree.insert("many", entry);
     let mut entry = Entry::file(b"x".as_slice());
     entry.meta.xattrs.insert(b"user.\xff\xc3\xa9".as_slice().into(), b"no text".as_slice().into());
     entry.meta.xattrs.insert(b"user.large".as_slice().into(), vec![9; 500].into());
-    entry.meta.xattrs.insert([b"user.".as_slice(), &[0x80; 255]].concat().into(), b"long name".as_slice().into());
+    entry
+        .meta
+        .xattrs
+        .insert([b"user.".as_slice(), &[0x80; 255]].concat().into(), b"long name".as_slice().into());
     tree.insert("bytes", entry);
     let image = Image::new(&tree, 0);
     image.prove(&tree);
@@ -273,7 +282,9 @@ fn attributes_of_many_sizes() {
 #[test]
 fn devices_times_and_owners() {
     let mut tree = rooted();
-    for (major, minor) in [(0, 0), (1, 3), (8, 255), (255, 255), (256, 0), (8, 256), (259, 70_000), (4095, 1_048_575)] {
+    for (major, minor) in
+        [(0, 0), (1, 3), (8, 255), (255, 255), (256, 0), (8, 256), (259, 70_000), (4095, 1_048_575)]
+    {
         tree.insert(&format!("c-{major}-{minor}"), Entry::new(Kind::CharDevice { major, minor }, 0o600));
         tree.insert(&format!("b-{major}-{minor}"), Entry::new(Kind::BlockDevice { major, minor }, 0o660));
     }
@@ -328,7 +339,11 @@ fn sizes_from_the_least_to_terabytes() {
     ] {
         let image = Image::with(&tree, &options(size));
         image.prove(&tree);
-        assert!(image.summary.size <= size && size - image.summary.size < 16 << 20, "{size} {:?}", image.summary);
+        assert!(
+            image.summary.size <= size && size - image.summary.size < 16 << 20,
+            "{size} {:?}",
+            image.summary
+        );
     }
 }
 

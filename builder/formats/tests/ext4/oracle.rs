@@ -13,7 +13,10 @@ use tempfile::TempDir;
 pub(crate) const CREATED: Timestamp = Timestamp { secs: 1_700_000_000, nanos: 0 };
 
 pub(crate) fn options(size: u64) -> Options {
-    Options { label: "root-a".to_owned(), ..Options::new(size, *b"0123456789abcdef", *b"fedcba9876543210", CREATED) }
+    Options {
+        label: "root-a".to_owned(),
+        ..Options::new(size, *b"0123456789abcdef", *b"fedcba9876543210", CREATED)
+    }
 }
 
 /// Runs a tool and returns exit code and both outputs.
@@ -106,7 +109,11 @@ fn lines(tree: &Tree) -> Vec<(String, Meta, String)> {
                 other => format!("{other:?}"),
             };
             let first = &first[&target(path)];
-            (path.escape_ascii().to_string(), file.meta.clone(), format!("{kind} as {}", first.escape_ascii()))
+            (
+                path.escape_ascii().to_string(),
+                file.meta.clone(),
+                format!("{kind} as {}", first.escape_ascii()),
+            )
         })
         .collect()
 }

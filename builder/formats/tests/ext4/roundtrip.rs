@@ -49,7 +49,13 @@ fn kind() -> impl Strategy<Value = Kind> {
 /// Entries below directories that were drawn before, and hard links to files drawn before.
 fn tree() -> impl Strategy<Value = Tree> {
     let name = prop::collection::vec(any::<u8>(), 1..30);
-    let entry = (any::<prop::sample::Index>(), name, meta(), kind(), prop::option::weighted(0.1, any::<prop::sample::Index>()));
+    let entry = (
+        any::<prop::sample::Index>(),
+        name,
+        meta(),
+        kind(),
+        prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    );
     prop::collection::vec(entry, 0..120).prop_map(|drawn| {
         let mut tree = rooted();
         let (mut directories, mut files) = (vec![Vec::new()], Vec::new());
@@ -64,7 +70,9 @@ fn tree() -> impl Strategy<Value = Tree> {
                 continue;
             }
             let kind = match link {
-                Some(at) if !files.is_empty() => Kind::HardLink(files.get(at.index(files.len())).cloned().unwrap()),
+                Some(at) if !files.is_empty() => {
+                    Kind::HardLink(files.get(at.index(files.len())).cloned().unwrap())
+                }
                 _ => kind,
             };
             match kind {
@@ -118,14 +126,19 @@ fn an_image_that_mke2fs_made() {
             let path = folder.path().join("image");
             let (code, text) = tool(
                 "e2fsprogs",
-                Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-b", block, "-O", features, "-d"]).arg(&source).arg(&path).arg("300M"),
+                Command::new("mke2fs")
+                    .args(["-q", "-F", "-t", "ext4", "-b", block, "-O", features, "-d"])
+                    .arg(&source)
+                    .arg(&path)
+                    .arg("300M"),
             );
             assert_eq!(code, 0, "{text}");
             let fs = FileSystem::open(Arc::new(File::open(&path).unwrap())).unwrap();
             let read = fs.tree().unwrap();
             assert_eq!(read.len(), 1007, "{features} {block}");
             for (name, entry) in tree.iter() {
-                let (Kind::File(ours), Kind::File(theirs)) = (&entry.kind, &read.get(name).unwrap().kind) else {
+                let (Kind::File(ours), Kind::File(theirs)) = (&entry.kind, &read.get(name).unwrap().kind)
+                else {
                     panic!("no file");
                 };
                 assert_eq!(ours.read().unwrap(), theirs.read().unwrap());

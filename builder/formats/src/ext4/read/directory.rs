@@ -90,7 +90,8 @@ fn take(block: &[u8], found: &Found, names: &mut Vec<Name>) -> Result<(), ReadEr
         }
         let inode = get32(block, at);
         if inode != 0 {
-            let name = block[at + 8..at + len].get(..usize::from(block[at + 6])).ok_or_else(|| corrupt(found))?;
+            let name =
+                block[at + 8..at + len].get(..usize::from(block[at + 6])).ok_or_else(|| corrupt(found))?;
             if name.is_empty() || name.iter().any(|byte| matches!(byte, 0 | b'/')) {
                 return Err(corrupt(found));
             }

@@ -37,7 +37,10 @@ impl Budget {
     pub(super) fn spend(&mut self, blocks: u64, bytes: u64, at: u32) -> Result<(), ReadError> {
         let left = (self.blocks.checked_sub(blocks), self.bytes.checked_sub(bytes));
         let (Some(blocks), Some(bytes)) = left else {
-            return Err(ReadError::Corrupt { what: "more content than there is space, seen at inode", at: u64::from(at) });
+            return Err(ReadError::Corrupt {
+                what: "more content than there is space, seen at inode",
+                at: u64::from(at),
+            });
         };
         (self.blocks, self.bytes) = (blocks, bytes);
         Ok(())

@@ -117,9 +117,10 @@ impl FileSystem {
         }
         paths.sort_unstable();
         match paths.windows(2).find(|pair| pair[0].path == pair[1].path) {
-            Some(pair) => {
-                Err(ReadError::Corrupt { what: "two entries of one name, inode", at: u64::from(pair[1].number) })
-            }
+            Some(pair) => Err(ReadError::Corrupt {
+                what: "two entries of one name, inode",
+                at: u64::from(pair[1].number),
+            }),
             None => Ok(paths),
         }
     }
@@ -187,6 +188,7 @@ impl FileSystem {
 
 /// Bytes that keeping a path and its attributes takes, roughly.
 fn cost(path: &[u8], meta: Option<&Meta>) -> u64 {
-    let xattrs = meta.map_or(0, |meta| meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum());
+    let xattrs =
+        meta.map_or(0, |meta| meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum());
     (path.len() + xattrs) as u64
 }
