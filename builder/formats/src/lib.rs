@@ -6,6 +6,7 @@
 //! | --- | --- | --- | --- |
 //! | [`tree`] | the file tree that all of them share | | |
 //! | [`io`] | positioned reads and writes | | |
+//! | [`sparse`] | the data and the holes of sparse files | | |
 //! | [`stream`] | moving the bytes of files | | |
 //! | [`ext4`] | ext4 file system | yes | yes |
 //! | [`fat`] | FAT32 with long names | yes | yes |
@@ -22,6 +23,7 @@ pub mod fat;
 pub mod gpt;
 pub mod io;
 pub mod qcow2;
+pub mod sparse;
 pub mod stream;
 pub mod tree;
 pub mod uki;
