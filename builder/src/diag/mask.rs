@@ -59,17 +59,32 @@ fn tokens(source: &str, bytes: &mut [u8]) {
     }
 }
 
-/// Whatever stands behind `password_hash:`, which may be a password by mistake; and behind `password:`.
+/// Whatever stands behind `password_hash:`, which may be a password by mistake, and behind `password:`; on
+/// the same line, and on those below that are indented further than the key, or the next one if there is
+/// nothing behind the key.
 fn password_values(source: &str, bytes: &mut [u8]) {
+    let indent = |line: &str| line.len() - line.trim_start().len();
     let mut start = 0;
+    // Column of the key whose value may go on, and whether it has begun.
+    let mut open: Option<(usize, bool)> = None;
     for line in source.split_inclusive('\n') {
+        let text_end = line.trim_end().len();
         let lower = line.to_ascii_lowercase();
+        if let Some((column, begun)) = open.filter(|_| text_end > 0) {
+            if indent(line) > column || !begun {
+                hide(bytes, start + indent(line), start + text_end.max(indent(line)));
+                open = Some((column, true));
+            } else {
+                open = None;
+            }
+        }
         if let Some(key) = lower.find("password_hash").or_else(|| lower.find("password:"))
             && let Some(colon) = lower[key..].find(':')
         {
             let value = key + colon + 1;
-            let blank = line[value..].len() - line[value..].trim_start().len();
-            hide(bytes, start + value + blank, start + line.trim_end().len().max(value + blank));
+            let value = value + indent(&line[value..]);
+            hide(bytes, start + value, start + text_end.max(value));
+            open = Some((key, value < text_end));
         }
         start += line.len();
     }
@@ -84,14 +99,14 @@ mod tests {
         let begin = format!("-----BEGIN OPENSSH {} KEY-----", "PRIVATE");
         let source = format!(
             "ssh_keys:\n  - |\n    {begin}\n    c2VjcmV0\n    -----END OPENSSH KEY-----\nname: é\n\
-             password_hash: hunter2\nother: [\"$6$salt$hash\"]\n"
+             password_hash: hunter2\npassword_hash:\n\n  hunter2\n  hunter2\nother: [\"$6$salt$hash\"]\n"
         );
         let masked = mask(&source);
         assert_eq!(masked.len(), source.len());
         for secret in ["c2VjcmV0", "hunter2", "salt", "BEGIN"] {
             assert!(!masked.contains(secret), "{secret} is still in {masked}");
         }
-        assert!(masked.contains("name: é\npassword_hash: *******\nother: [\"***"));
+        assert!(masked.contains("name: é\npassword_hash: *******\npassword_hash:\n\n  *******\n  *******\nother: [\"***"));
     }
 
     proptest::proptest! {
