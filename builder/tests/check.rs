@@ -1,4 +1,5 @@
 //! What `kiln check` says of bad files, word for word: `tests/check/<name>.snap`.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -136,6 +137,20 @@ fn cases() -> Vec<(&'static str, String)> {
                  c2VjcmV0c2VjcmV0\n        {end}\n      - \"{begin} c2VjcmV0 {end}\"\n"
             ),
         ),
+        (
+            "secrets-elsewhere",
+            format!(
+                "{HEAD}nodes:\n  - name: \"{begin} c2VjcmV0 {end}\"\n    time_zone: |\n      {begin}\n      c2VjcmV0\n      {end}\n\
+                 overlays: [AGE-SECRET-KEY-1c2VjcmV0]\nbase: {{packages: [$6$c2VjcmV0$c2VjcmV0]}}\n{}: 1\n",
+                "long".repeat(200),
+            ),
+        ),
+        // Nothing of a file may steer the terminal.
+        ("control-characters", format!("{HEAD}{USER}{NODE}\u{1b}[31mred: \u{7}\n")),
+        (
+            "control-characters-escaped",
+            format!("{HEAD}{USER}{NODE}\"\\e[31mred\": 1\noverlays: [\"\\e[2J\"]\n"),
+        ),
         ("private-key-syntax", format!("{HEAD}{NODE}users: [{{name: anna, ssh_keys: [\"{begin} c2VjcmV0\n")),
         (
             "users",
@@ -208,6 +223,8 @@ fn every_bad_file_gets_its_words() {
         for secret in ["c2VjcmV0", "hunter2", "BEGIN"] {
             assert!(!stderr.contains(secret), "{name} gives a secret away: {stderr}");
         }
+        let steers = stderr.chars().any(|c| c.is_control() && c != '\n');
+        assert!(!steers, "{name} steers the terminal: {stderr:?}");
         assert!(
             stderr.is_ascii() || file.contains('ö'),
             "{name}: not ASCII without a UTF-8 locale: {stderr}"
@@ -254,7 +271,7 @@ fn json_lists_all_faults() {
     assert_eq!(codes, [Some("host-name"), Some("unknown-key"), Some("sector-size")]);
     let keys = ["file", "line", "column", "severity", "code", "message", "help"];
     assert!(keys.iter().all(|key| faults[0].get(key).is_some()), "{faults}");
-    assert_eq!((&faults[1]["line"], &faults[1]["column"]), (&5.into(), &5.into()));
+    assert_eq!((&faults[1]["line"], &faults[1]["column"]), (&6.into(), &5.into()));
 }
 
 #[test]
@@ -278,7 +295,10 @@ fn a_missing_file_is_named() {
         "error: there is no cluster.yaml here: name the file with `-f`, or let `kiln init` write one\n"
     );
     let output = kiln(folder.path(), &["check", "-f", "other.yaml"]);
-    assert_eq!(text(&output.stderr), "error: other.yaml: No such file or directory (os error 2)\n");
+    assert_eq!(
+        text(&output.stderr),
+        "error: cannot read other.yaml\n  because No such file or directory (os error 2)\n"
+    );
 }
 
 proptest::proptest! {
