@@ -90,6 +90,11 @@ impl Report {
     /// Collects `faults` of `file`. Private keys and password hashes in `source` are masked here, so that
     /// no later step can show them.
     pub fn new(file: &Path, source: &str, mut faults: Vec<Fault>) -> Self {
+        for fault in &mut faults {
+            // Messages quote what they were given, and that may be a key in the wrong place.
+            fault.message = mask::mask_message(&fault.message);
+            fault.help = mask::mask_message(&fault.help);
+        }
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
         faults.dedup();
         Self { file: file.to_owned(), source: mask::mask(source), faults }
