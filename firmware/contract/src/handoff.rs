@@ -66,7 +66,9 @@ pub enum Error {
     #[error("the handoff document is damaged: {0}")]
     Damaged(serde_json::Error),
     /// Written by another version of Kiln.
-    #[error("the handoff document has version {0}, this image's helper reads version {VERSION}: rebuild the seed and the image with one version of kiln")]
+    #[error(
+        "the handoff document has version {0}, this image's helper reads version {VERSION}: rebuild the seed and the image with one version of kiln"
+    )]
     Version(u64),
     /// A field holds what it can't.
     #[error("the handoff document's {field} is {value:?}, which is not {want}")]
