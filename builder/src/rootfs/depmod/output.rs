@@ -15,9 +15,10 @@ pub(super) fn files(
 ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
     let nodes = nodes(tree, facts, release)?;
     let symbols = symbols(&nodes);
-    let needs = dependencies(&nodes, &symbols).map_err(|circle| Error::Cycle {
-        release: release.into(),
-        modules: circle.into_iter().map(|at| nodes[at].name.clone()).collect(),
+    let needs = dependencies(&nodes, &symbols).map_err(|circle| {
+        let mut modules: Vec<_> = circle.into_iter().map(|at| nodes[at].name.clone()).collect();
+        modules.sort();
+        Error::Cycle { release: release.into(), modules }
     })?;
     let mut dep = String::new();
     let mut dep_index = Indexer::new("modules.dep.bin");
