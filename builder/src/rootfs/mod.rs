@@ -1,1 +1,6 @@
 //! To be written.
+
+pub mod depmod;
+
+#[cfg(test)]
+mod oracle;
