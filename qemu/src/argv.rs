@@ -165,7 +165,8 @@ mod tests {
     /// The values of an option, in order.
     fn values(machine: &Machine, option: &str) -> Vec<String> {
         let files = RunFiles { vars: "/run/vars".into(), report: "/run/report".into() };
-        let argv: Vec<String> = machine.argv(&files).into_iter().map(|word| word.into_string().unwrap()).collect();
+        let argv: Vec<String> =
+            machine.argv(&files).into_iter().map(|word| word.into_string().unwrap()).collect();
         argv.windows(2).filter(|pair| pair[0] == option).map(|pair| pair[1].clone()).collect()
     }
 
@@ -194,8 +195,10 @@ mod tests {
         machine.disks.push(Disk { sector: 4096, ..Disk::throw_away("/c").at(Bus::Usb) });
         machine.disks.push(Disk::throw_away("/d").at(Bus::Ahci));
         machine.disks.push(Disk::throw_away("/e").at(Bus::Usb));
-        let devices: Vec<_> =
-            values(&machine, "-device").into_iter().filter(|device| device.contains("disk") || device.contains("xhci")).collect();
+        let devices: Vec<_> = values(&machine, "-device")
+            .into_iter()
+            .filter(|device| device.contains("disk") || device.contains("xhci"))
+            .collect();
         assert_eq!(
             devices,
             [
@@ -249,9 +252,11 @@ mod tests {
         machine.report_port = Some("org.kiln.report".to_owned());
         assert!(values(&machine, "-chardev").contains(&"socket,id=report,path=/run/report".to_owned()));
         assert!(
-            values(&machine, "-device").contains(&"virtserialport,chardev=report,name=org.kiln.report".to_owned())
+            values(&machine, "-device")
+                .contains(&"virtserialport,chardev=report,name=org.kiln.report".to_owned())
         );
-        machine.firmware = Firmware::Direct { kernel: "/k".into(), initrd: "/i".into(), command_line: "a b".into() };
+        machine.firmware =
+            Firmware::Direct { kernel: "/k".into(), initrd: "/i".into(), command_line: "a b".into() };
         assert_eq!(values(&machine, "-append"), ["a b"]);
         assert!(values(&machine, "-drive").is_empty());
     }

@@ -20,7 +20,10 @@ pub struct Console {
 
 impl Console {
     /// Reads `output` until its end. What comes is also written to `echo`.
-    pub(crate) fn new(mut output: impl Read + Send + 'static, mut echo: Option<Box<dyn Write + Send>>) -> Self {
+    pub(crate) fn new(
+        mut output: impl Read + Send + 'static,
+        mut echo: Option<Box<dyn Write + Send>>,
+    ) -> Self {
         let (sender, chunks) = channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -47,7 +50,8 @@ impl Console {
         let deadline = Instant::now() + within;
         let mut searched = self.cursor;
         loop {
-            let found = self.text[searched..].windows(wanted.len().max(1)).position(|window| window == wanted);
+            let found =
+                self.text[searched..].windows(wanted.len().max(1)).position(|window| window == wanted);
             if let Some(at) = found {
                 let start = searched + at;
                 self.cursor = start + wanted.len();
@@ -60,7 +64,11 @@ impl Console {
             match self.chunks.recv_timeout(left) {
                 Ok(chunk) => self.text.extend(chunk),
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Error::Expectation { pattern: pattern.to_owned(), within, tail: self.tail() });
+                    return Err(Error::Expectation {
+                        pattern: pattern.to_owned(),
+                        within,
+                        tail: self.tail(),
+                    });
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.ended = true;
@@ -100,7 +108,8 @@ impl Console {
 
     fn line_around(&self, at: usize) -> String {
         let start = self.text[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let end = self.text[at..].iter().position(|byte| *byte == b'\n').map_or(self.text.len(), |end| at + end);
+        let end =
+            self.text[at..].iter().position(|byte| *byte == b'\n').map_or(self.text.len(), |end| at + end);
         without_controls(&String::from_utf8_lossy(&self.text[start..end])).trim_end().to_owned()
     }
 }

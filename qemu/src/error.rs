@@ -50,7 +50,10 @@ pub enum Error {
         tail: String,
     },
     /// The machine ended before the console showed it.
-    #[error("the machine ended before its console showed {pattern:?}{}; its end:\n{tail}", stderr_note(stderr))]
+    #[error(
+        "the machine ended before its console showed {pattern:?}{}; its end:\n{tail}",
+        stderr_note(stderr)
+    )]
     Ended {
         /// What was waited for.
         pattern: String,

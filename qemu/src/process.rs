@@ -42,7 +42,8 @@ impl Machine {
             .prefix("kiln-qemu-")
             .tempdir()
             .map_err(fault("making a directory for the machine"))?;
-        let files = RunFiles { vars: directory.path().join("vars.fd"), report: directory.path().join("report") };
+        let files =
+            RunFiles { vars: directory.path().join("vars.fd"), report: directory.path().join("report") };
         for disk in &self.disks {
             fs::metadata(&disk.path).map_err(|source| Error::File { path: disk.path.clone(), source })?;
         }
@@ -55,7 +56,10 @@ impl Machine {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(spawn_error)?;
         let input = child.stdin.take();
-        let output = child.stdout.take().ok_or_else(|| fault("reading the console")(io::ErrorKind::BrokenPipe.into()))?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| fault("reading the console")(io::ErrorKind::BrokenPipe.into()))?;
         Ok(Running { console: Console::new(output, echo), report, child, input, _directory: directory })
     }
 }

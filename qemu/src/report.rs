@@ -31,7 +31,10 @@ impl ReportPort {
                         if line.len() < MOST_BYTES {
                             line.push(*byte);
                         }
-                    } else if sender.send(String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned()).is_err() {
+                    } else if sender
+                        .send(String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned())
+                        .is_err()
+                    {
                         return;
                     }
                 }

@@ -66,7 +66,9 @@ pub enum Error {
     #[error("the handoff document is damaged: {0}")]
     Damaged(serde_json::Error),
     /// Written by another version of Kiln.
-    #[error("the handoff document has version {0}, this image's helper reads version {VERSION}: rebuild the seed and the image with one version of kiln")]
+    #[error(
+        "the handoff document has version {0}, this image's helper reads version {VERSION}: rebuild the seed and the image with one version of kiln"
+    )]
     Version(u64),
     /// A field holds what it can't.
     #[error("the handoff document's {field} is {value:?}, which is not {want}")]
@@ -155,7 +157,10 @@ mod tests {
     fn faults_are_told_apart() {
         let text = String::from_utf8(document().to_bytes()).unwrap();
         let bad_id = text.replace("0123456789abcdef0123456789abcdef", "0123");
-        assert!(matches!(Handoff::parse(bad_id.as_bytes()), Err(Error::Field { field: "node.machine_id", .. })));
+        assert!(matches!(
+            Handoff::parse(bad_id.as_bytes()),
+            Err(Error::Field { field: "node.machine_id", .. })
+        ));
         let zeros = text.replace("0123456789abcdef0123456789abcdef", &"0".repeat(32));
         assert!(matches!(Handoff::parse(zeros.as_bytes()), Err(Error::Field { .. })));
         let unknown = text.replace("\"node\"", "\"nodes\"");
