@@ -206,9 +206,16 @@ impl Cluster {
     pub fn all_packages(&self, node: &Node) -> BTreeSet<String> {
         let architecture = node.architecture.as_str();
         let mut packages = self.packages(node);
-        packages.extend(super::overlay::base().packages.iter().map(|p| p.replace("@ARCHITECTURE@", architecture)));
+        packages.extend(
+            super::overlay::base().packages.iter().map(|p| p.replace("@ARCHITECTURE@", architecture)),
+        );
         if self.base.firmware == Firmware::Auto {
-            packages.extend(AUTO_FIRMWARE.iter().filter(|(only, _)| only.is_none_or(|a| a == node.architecture)).map(|(_, p)| (*p).to_owned()));
+            packages.extend(
+                AUTO_FIRMWARE
+                    .iter()
+                    .filter(|(only, _)| only.is_none_or(|a| a == node.architecture))
+                    .map(|(_, p)| (*p).to_owned()),
+            );
         }
         packages
     }

@@ -51,7 +51,9 @@ pub enum Error {
     #[error("EFI system partition: {0}")]
     Fat(#[from] fat::WriteError),
     /// The root does not fit the size that the cluster file gives.
-    #[error("the root needs {needed} MiB and base.root_size gives {given} MiB: give it more, or leave it out")]
+    #[error(
+        "the root needs {needed} MiB and base.root_size gives {given} MiB: give it more, or leave it out"
+    )]
     TooSmall {
         /// MiB that are needed.
         needed: u64,
@@ -175,7 +177,8 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
         Ok::<_, io::Error>((root?.0, esp?.0))
     })
     .map_err(read)?;
-    let facts = Facts { boot: boot.facts, root_bytes, root_sha256, esp_bytes, esp_sha256, entries: tree.len() };
+    let facts =
+        Facts { boot: boot.facts, root_bytes, root_sha256, esp_bytes, esp_sha256, entries: tree.len() };
     // The facts go last: where they are, all of it is.
     let json = serde_json::to_vec(&facts).map_err(|error| read(error.into()))?;
     store(cache, &blob(&plan.key, "facts"), |file| io::Write::write_all(file, &json))?;

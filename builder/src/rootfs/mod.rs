@@ -14,10 +14,10 @@ mod dpkg;
 mod ldcache;
 mod merge;
 mod modules;
-mod pam;
-mod python;
 #[cfg(test)]
 mod oracle;
+mod pam;
+mod python;
 mod root;
 mod script;
 mod sealing;
@@ -28,6 +28,7 @@ mod users;
 
 pub use coverage::{Residue, residues};
 pub use sealing::seal;
+pub use units::enable;
 
 use formats::deb::Control;
 use formats::tree::{Timestamp, Tree};
@@ -108,6 +109,9 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The kernel's module indices.
+    #[error(transparent)]
+    Modules(#[from] depmod::Error),
     /// All system user or group numbers are taken.
     #[error("no number is left for the system account {0}")]
     NoId(String),

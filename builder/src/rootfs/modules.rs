@@ -1,7 +1,8 @@
-//! To be written.
-use super::Error;
-use super::root::Root;
+//! The module indices: what `depmod` makes after a kernel is installed.
 
-pub(super) fn apply(_root: &mut Root<'_>) -> Result<(), Error> {
-    Ok(())
+use super::root::Root;
+use super::{Error, depmod};
+
+pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
+    Ok(depmod::run(&mut root.tree, root.stamp)?)
 }

@@ -4,6 +4,7 @@
 
 use super::Error;
 use super::root::Root;
+use crate::rootfs::formats::tree::{Entry, Kind, Timestamp, Tree};
 use std::collections::BTreeSet;
 
 const SYSTEM: [&str; 2] = ["etc/systemd/system", "usr/lib/systemd/system"];
@@ -32,7 +33,8 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
     for (user, unit) in wanted {
         let folders = if user { USER } else { SYSTEM };
         if user || allowed(&presets, &unit) {
-            enable(root, folders, &unit, &mut BTreeSet::new())?;
+            let stamp = root.stamp;
+            Enabling { tree: &mut root.tree, folders, stamp }.unit(&unit, &mut BTreeSet::new())?;
         }
     }
     Ok(())
@@ -81,44 +83,77 @@ fn template(unit: &str) -> Option<(&str, &str, &str)> {
     Some((prefix, instance, suffix))
 }
 
-fn enable(
-    root: &mut Root<'_>,
-    folders: [&str; 2],
-    unit: &str,
-    seen: &mut BTreeSet<String>,
-) -> Result<(), Error> {
-    if !seen.insert(unit.to_owned()) {
-        return Ok(());
-    }
-    let generic = template(unit).map(|(prefix, _, suffix)| format!("{prefix}@.{suffix}"));
-    let names = [Some(unit.to_owned()), generic].into_iter().flatten();
-    let found = names
-        .flat_map(|name| folders.map(|folder| format!("{folder}/{name}")))
-        .find(|path| root.tree.contains(path));
-    let Some(path) = found else { return Ok(()) };
-    let text = root.text(&path)?.unwrap_or_default();
-    let install = install(&text);
-    let values = |key: &'static str| {
-        install.iter().filter(move |(k, _)| *k == key).flat_map(|(_, v)| v.split_whitespace())
-    };
-    let mut name = unit.to_owned();
-    if let (Some((prefix, "", suffix)), Some(default)) = (template(unit), values("DefaultInstance").next()) {
-        name = format!("{prefix}@{default}.{suffix}");
-    }
-    let target = format!("/{path}");
-    for (key, suffix) in [("WantedBy", "wants"), ("RequiredBy", "requires"), ("UpheldBy", "upholds")] {
-        for by in values(key) {
-            root.put_link(&format!("{}/{by}.{suffix}/{name}", folders[0]), &target);
+/// Enables system units in a finished tree, as `systemctl enable` would; links get the time `stamp`. A name that
+/// no unit file has is passed over.
+///
+/// # Errors
+/// [`Error::Read`] when a unit file's bytes cannot be read.
+pub fn enable(tree: &mut Tree, units: &[String], stamp: Timestamp) -> Result<(), Error> {
+    let mut enabling = Enabling { tree, folders: SYSTEM, stamp };
+    units.iter().try_for_each(|unit| enabling.unit(unit, &mut BTreeSet::new()))
+}
+
+/// Where units are looked for and links are made.
+struct Enabling<'a> {
+    tree: &'a mut Tree,
+    folders: [&'static str; 2],
+    stamp: Timestamp,
+}
+
+impl Enabling<'_> {
+    fn unit(&mut self, unit: &str, seen: &mut BTreeSet<String>) -> Result<(), Error> {
+        let folders = self.folders;
+        if !seen.insert(unit.to_owned()) {
+            return Ok(());
         }
+        let generic = template(unit).map(|(prefix, _, suffix)| format!("{prefix}@.{suffix}"));
+        let names = [Some(unit.to_owned()), generic].into_iter().flatten();
+        let found = names
+            .flat_map(|name| folders.map(|folder| format!("{folder}/{name}")))
+            .find(|path| self.tree.contains(path));
+        let Some(path) = found else { return Ok(()) };
+        let text = match self.tree.get(&path).map(|entry| &entry.kind) {
+            Some(Kind::File(content)) => {
+                content.read().map_err(|source| Error::Read { path: path.clone(), source })?
+            }
+            _ => Vec::new(),
+        };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let install = install(&text);
+        let values = |key: &'static str| {
+            install.iter().filter(move |(k, _)| *k == key).flat_map(|(_, v)| v.split_whitespace())
+        };
+        let mut name = unit.to_owned();
+        if let (Some((prefix, "", suffix)), Some(default)) =
+            (template(unit), values("DefaultInstance").next())
+        {
+            name = format!("{prefix}@{default}.{suffix}");
+        }
+        let target = format!("/{path}");
+        for (key, suffix) in [("WantedBy", "wants"), ("RequiredBy", "requires"), ("UpheldBy", "upholds")] {
+            for by in values(key) {
+                self.link(&format!("{}/{by}.{suffix}/{name}", folders[0]), &target);
+            }
+        }
+        for alias in values("Alias").filter(|alias| *alias != unit) {
+            self.link(&format!("{}/{alias}", folders[0]), &target);
+        }
+        let also: Vec<String> = values("Also").map(str::to_owned).collect();
+        for other in also {
+            self.unit(&other, seen)?;
+        }
+        Ok(())
     }
-    for alias in values("Alias").filter(|alias| *alias != unit) {
-        root.put_link(&format!("{}/{alias}", folders[0]), &target);
+
+    fn link(&mut self, path: &str, to: &str) {
+        let stamped = |mut entry: Entry| {
+            entry.meta.mtime = self.stamp;
+            entry
+        };
+        let (parent, link) = (stamped(Entry::directory()), stamped(Entry::symlink(to)));
+        self.tree.make_parents(path, &parent);
+        self.tree.insert(path, link);
     }
-    let also: Vec<String> = values("Also").map(str::to_owned).collect();
-    for other in also {
-        enable(root, folders, &other, seen)?;
-    }
-    Ok(())
 }
 
 /// Keys and values of the `[Install]` section.

@@ -18,7 +18,9 @@ const STATUS: &str = "usr/lib/sysimage/dpkg/status";
 
 /// Arguments of `kiln inspect`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  kiln inspect dist/k3s1/disk.img\n  kiln inspect --json disk.img | jq -r '.packages[].name'")]
+#[command(
+    after_help = "Examples:\n  kiln inspect dist/k3s1/disk.img\n  kiln inspect --json disk.img | jq -r '.packages[].name'"
+)]
 pub struct Args {
     /// A raw disk image.
     #[arg(value_name = "IMAGE", value_hint = clap::ValueHint::FilePath)]
@@ -96,15 +98,18 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if !file.metadata().with_context(|| format!("cannot read {path}"))?.is_file() {
         bail!("{path} is not a file: name a disk image, such as dist/<node>/disk.img");
     }
-    let found = inspect(Arc::new(file)).with_context(|| format!("{path} is not a disk image that kiln made"))?;
+    let found =
+        inspect(Arc::new(file)).with_context(|| format!("{path} is not a disk image that kiln made"))?;
     if ui.json() { Ok(ui.print_json(&found)?) } else { print(&found, ui) }
 }
 
 fn inspect(disk: Arc<dyn ReadAt>) -> anyhow::Result<Found> {
     let table = gpt::detect(disk.as_ref())?;
     let faults = [("primary", &table.primary), ("backup", &table.backup)];
-    let table_faults =
-        faults.iter().filter_map(|(copy, fault)| fault.as_ref().map(|fault| format!("{copy}: {fault}"))).collect();
+    let table_faults = faults
+        .iter()
+        .filter_map(|(copy, fault)| fault.as_ref().map(|fault| format!("{copy}: {fault}")))
+        .collect();
     let sector_size = table.table.sector_size;
     let mut found = Found {
         size: disk.size()?,
@@ -161,7 +166,8 @@ fn filesystem(guid: Uuid, window: &Arc<dyn ReadAt>, found: &mut Found) -> anyhow
                 found.node = Some(handoff.node.name);
                 found.cluster = Some(handoff.cluster.name);
             }
-            let cluster = u64::from(volume.geometry.sectors_per_cluster) * u64::from(volume.geometry.sector_size);
+            let cluster =
+                u64::from(volume.geometry.sectors_per_cluster) * u64::from(volume.geometry.sector_size);
             let (high, low) = (volume.volume_id >> 16, volume.volume_id & 0xffff);
             Ok(Some(FileSystem {
                 kind: "vfat",
@@ -191,7 +197,9 @@ fn filesystem(guid: Uuid, window: &Arc<dyn ReadAt>, found: &mut Found) -> anyhow
 /// All of a file; none when there is no such file.
 fn read(tree: &Tree, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
     match tree.get(path).map(|entry| &entry.kind) {
-        Some(Kind::File(content)) => Ok(Some(content.read().with_context(|| format!("cannot read /{path}"))?)),
+        Some(Kind::File(content)) => {
+            Ok(Some(content.read().with_context(|| format!("cannot read /{path}"))?))
+        }
         _ => Ok(None),
     }
 }
@@ -206,7 +214,8 @@ fn kernels(tree: &Tree) -> anyhow::Result<Vec<Kernel>> {
     for (path, entry) in tree.below("EFI/Linux") {
         let Kind::File(content) = &entry.kind else { continue };
         let path = String::from_utf8_lossy(path).into_owned();
-        let source: Arc<dyn ReadAt> = Arc::new(content.read().with_context(|| format!("cannot read {path}"))?);
+        let source: Arc<dyn ReadAt> =
+            Arc::new(content.read().with_context(|| format!("cannot read {path}"))?);
         let image = uki::parse(source.as_ref()).with_context(|| path.clone())?;
         let text = |name: &str| {
             let bytes = image.section(name)?.content(&source).read().ok()?;
@@ -262,12 +271,16 @@ fn print(found: &Found, ui: &Ui) -> anyhow::Result<()> {
     }
     for kernel in &found.kernels {
         ui.result(format!("kernel {} ({})", kernel.path, size(kernel.size)))?;
-        let facts =
-            [("system", &kernel.system), ("release", &kernel.release), ("command line", &kernel.command_line)];
+        let facts = [
+            ("system", &kernel.system),
+            ("release", &kernel.release),
+            ("command line", &kernel.command_line),
+        ];
         for (what, value) in facts {
             ui.result(format!("     {what:12} {}", value.as_deref().unwrap_or("?")))?;
         }
-        let sections: Vec<String> = kernel.sections.iter().map(|s| format!("{} {}", s.name, size(s.size))).collect();
+        let sections: Vec<String> =
+            kernel.sections.iter().map(|s| format!("{} {}", s.name, size(s.size))).collect();
         ui.result(format!("     {:12} {}", "sections", sections.join(", ")))?;
     }
     ui.result(format!("packages ({})", found.packages.len()))?;

@@ -57,9 +57,11 @@ fn from_archive(request: &LockRequest<'_>, fetcher: &Fetcher<'_>) -> Result<Keyr
     let packages = index::parse(&text).map_err(|reason| fault(reason.to_string()))?;
     let package = packages.iter().find(|package| package.name == PACKAGE);
     let package = package.ok_or_else(|| fault("there is no such package".to_owned()))?;
-    let sha256 = package.sha256.parse().map_err(|reason: crate::digest::NotADigest| fault(reason.to_string()))?;
+    let sha256 =
+        package.sha256.parse().map_err(|reason: crate::digest::NotADigest| fault(reason.to_string()))?;
     let from = request.mirrors.locations("debian", package.file);
-    let wanted = Wanted { name: format!("{PACKAGE} {}", package.version), from, size: Some(package.size), sha256 };
+    let wanted =
+        Wanted { name: format!("{PACKAGE} {}", package.version), from, size: Some(package.size), sha256 };
     let bytes = keyring_of(&fetcher.file(&wanted)?).map_err(fault)?;
     Keyring::parse(&bytes, Trust::Pinned(DEBIAN)).map_err(|reason| fault(reason.to_string()))
 }
