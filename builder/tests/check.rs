@@ -233,6 +233,16 @@ fn every_bad_file_gets_its_words() {
     }
 }
 
+/// A file with thousands of faults is answered with the first of them, and at once.
+#[test]
+fn nobody_reads_ten_thousand_faults() {
+    let keys: String = (0..10_000).map(|at| format!("key{at}: 1\n")).collect();
+    let (stderr, status) = check(format!("{HEAD}{USER}{NODE}{keys}").as_bytes());
+    assert_eq!(status, Some(1));
+    assert_eq!(stderr.matches("has no key").count(), 100);
+    assert!(stderr.contains("and 9900 more, which `--json` lists\n\nerror: 10000 errors in cluster.yaml"));
+}
+
 #[test]
 fn bytes_that_are_not_text() {
     let (stderr, status) = check(b"apiVersion: kiln/v1\nname: \xff\xfe\n");
