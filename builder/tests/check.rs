@@ -106,6 +106,8 @@ fn cases() -> Vec<(&'static str, String)> {
                 "{address: 10.0.0.2/24, gateway: 10.0.1.1}",
                 "{address: 10.0.0.3/24, gateway: 10.0.0.3}",
                 "{address: 10.0.0.4/24, gateway: router}",
+                "{address: 10.0.0.5/24, gateway: 10.0.0.255}",
+                "{address: 10.0.0.6/31, gateway: 10.0.0.7}",
                 "{gateway: 10.0.0.1}",
             ]),
         ),
