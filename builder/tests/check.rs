@@ -106,6 +106,8 @@ fn cases() -> Vec<(&'static str, String)> {
                 "{address: 10.0.0.2/24, gateway: 10.0.1.1}",
                 "{address: 10.0.0.3/24, gateway: 10.0.0.3}",
                 "{address: 10.0.0.4/24, gateway: router}",
+                "{address: 10.0.0.5/24, gateway: 10.0.0.255}",
+                "{address: 10.0.0.6/31, gateway: 10.0.0.7}",
                 "{gateway: 10.0.0.1}",
             ]),
         ),
@@ -231,6 +233,16 @@ fn every_bad_file_gets_its_words() {
         );
         snapshot(name, &stderr);
     }
+}
+
+/// A file with thousands of faults is answered with the first of them, and at once.
+#[test]
+fn nobody_reads_ten_thousand_faults() {
+    let keys: String = (0..10_000).map(|at| format!("key{at}: 1\n")).collect();
+    let (stderr, status) = check(format!("{HEAD}{USER}{NODE}{keys}").as_bytes());
+    assert_eq!(status, Some(1));
+    assert_eq!(stderr.matches("has no key").count(), 100);
+    assert!(stderr.contains("and 9900 more, which `--json` lists\n\nerror: 10000 errors in cluster.yaml"));
 }
 
 #[test]

@@ -91,6 +91,22 @@ fn the_example_is_sound_and_is_what_it_says() {
     assert_eq!(packages, cluster.packages(&cluster.nodes[1]));
 }
 
+#[test]
+fn nodes_are_selected_by_name() {
+    let cluster = kiln::cluster::example().expect("sound").cluster;
+    let names = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let nodes = cluster.select(&names).map_err(|error| error.to_string())?;
+        Ok::<_, String>(nodes.into_iter().map(|node| node.name.as_str()).collect::<Vec<_>>())
+    };
+    assert_eq!(names(&[]), Ok(vec!["k3s1", "k3s2"]));
+    assert_eq!(names(&["k3s2", "k3s1", "k3s2"]), Ok(vec!["k3s1", "k3s2"]));
+    assert_eq!(
+        names(&["k3s3"]),
+        Err("the cluster has no node \"k3s3\": did you mean `k3s1`? its nodes are k3s1, k3s2".to_owned())
+    );
+}
+
 /// Someone else's validator: python3-jsonschema. Skipped, aloud, where it isn't.
 #[test]
 fn the_schema_agrees_with_check() {

@@ -94,6 +94,8 @@ pub(crate) fn parse(source: &str) -> (Option<Tree>, Vec<Fault>) {
 struct Open {
     tree: Tree,
     anchor: usize,
+    /// The keys of a mapping so far.
+    keys: BTreeMap<String, Span>,
     /// The key that waits for its value.
     key: Option<(Option<String>, Span)>,
 }
@@ -158,7 +160,7 @@ impl Builder {
                     .help("a cluster file needs no more than six levels"),
             ));
         }
-        self.open.push(Open { tree: Tree { span, value }, anchor, key: None });
+        self.open.push(Open { tree: Tree { span, value }, anchor, keys: BTreeMap::new(), key: None });
         Ok(())
     }
 
@@ -181,15 +183,16 @@ impl Builder {
             Value::Map(entries) => match open.key.take() {
                 None => open.key = Some((key_text(&tree, &mut self.faults), tree.span)),
                 Some((Some(key), key_span)) => {
-                    if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                    if let Some(first) = open.keys.get(&key) {
                         let message = format!("the key `{key}` is given twice");
                         self.faults.push(
                             Fault::error("duplicate-key", &key_span, message)
                                 .label("again here")
-                                .also(&first.key_span, "first here")
+                                .also(first, "first here")
                                 .help("keep one of the two"),
                         );
                     } else {
+                        open.keys.insert(key.clone(), key_span.clone());
                         entries.push(Entry { key, key_span, value: tree });
                     }
                 }

@@ -124,6 +124,12 @@ impl Check<'_> {
             fail(message, "the node could not reach it: check the prefix length and both addresses");
             return None;
         }
+        let narrow = address.max_prefix_len() - address.prefix_len() <= 1;
+        if !narrow && gateway.is_ipv4() && (gateway == address.network() || gateway == address.broadcast()) {
+            let message = format!("the gateway {gateway} is the first or the last of {}", address.trunc());
+            fail(message, "those two stand for the network itself: give the router's address");
+            return None;
+        }
         Some(gateway)
     }
 
