@@ -124,6 +124,18 @@ fn image() -> Image {
     Image { _dir: dir, path }
 }
 
+/// Frozen: other bytes mean that images made from an old lock are no longer reproduced. Change the number only
+/// with a line in the change log.
+#[test]
+fn bytes_are_frozen() {
+    let hashes = [(34 * MIB, 512), (32 * MIB, 4096)].map(|(size, sector_size)| {
+        let mut bytes = Vec::new();
+        fat::write(&sample(), &options(size, sector_size), &mut bytes).unwrap();
+        crc32fast::hash(&bytes)
+    });
+    assert_eq!(hashes, [2_086_517_691, 1_317_739_494]);
+}
+
 /// Each kind of volume that images have: checked by fsck.vfat, read back, and the same bytes twice.
 #[test]
 fn volumes_of_all_kinds_are_clean_and_read_back() {
@@ -143,13 +155,15 @@ fn volumes_of_all_kinds_are_clean_and_read_back() {
         let (first, second) = (image(), image());
         let mut options = options(size, sector_size);
         options.sectors_per_cluster = clusters;
+        // A volume without a label has neither the entry nor the name in its boot sector.
+        options.label = if size == 40 * MIB || size == 64 * MIB { "" } else { options.label };
         let geometry = volume(&sample(), &options, &first.path);
         assert_eq!(geometry.width, width, "{size} {sector_size}");
         fsck(&first.path);
         let found = read(&first.path);
         assert_eq!(
             (found.geometry, found.volume_id, found.label.as_str()),
-            (geometry, 0x1234_abcd, "KILN ESP")
+            (geometry, 0x1234_abcd, options.label)
         );
         assert_eq!(differences(&with_fat_times(&sample()), &found.tree), Vec::<String>::new());
         volume(&sample(), &options, &second.path);
