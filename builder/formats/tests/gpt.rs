@@ -309,6 +309,14 @@ fn small() -> Vec<u8> {
     bytes(&Table { disk_guid: guid(0), sector_size: 512, disk_size: 128 << 10, partitions })
 }
 
+#[test]
+fn a_header_is_not_its_own_backup() {
+    let mut bytes = small();
+    bytes[512 + 32..512 + 40].copy_from_slice(&1_u64.to_le_bytes());
+    let found = gpt::detect(&healed(bytes)).unwrap();
+    assert!(matches!(found.primary, Some(Fault::Header { lba: 1, .. })) && found.backup.is_none());
+}
+
 proptest! {
     #![proptest_config(tools::cases(500))]
 
