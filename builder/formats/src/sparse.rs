@@ -1,7 +1,7 @@
 //! Sparse files: where their data lies, so that holes are neither read nor written.
 
-use crate::io::ReadAt;
-use rustix::fs::{SeekFrom, seek};
+use crate::io::{ReadAt, WriteAt};
+use rustix::fs::{SeekFrom, copy_file_range, seek};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::Result;
@@ -61,6 +61,55 @@ fn extent(file: &File, at: u64) -> std::result::Result<Option<Range<u64>>, Errno
         Err(Errno::NXIO) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Bytes that are read at once where the kernel cannot copy by itself.
+const CHUNK: u64 = 256 << 10;
+/// Pieces of this size (bytes) that are zero are not written: a file system's block.
+const BLOCK: usize = 4096;
+
+/// Copies the data of `source` into `out` from `offset` (bytes) on, in the kernel where both are files, and
+/// returns the number of bytes that were copied. Holes are passed over: they must be zero in `out` already.
+///
+/// # Errors
+/// Whatever reading, seeking or writing says.
+pub fn copy<W: WriteAt + ?Sized>(source: &dyn ReadAt, out: &mut W, offset: u64) -> Result<u64> {
+    let mut copied = 0;
+    for extent in data_extents(source)? {
+        let mut extent = extent?;
+        copied += extent.end - extent.start;
+        if let Some((from, to)) = source.as_file().zip(out.as_file()) {
+            extent.start = in_kernel(from, to, extent.clone(), offset)?;
+        }
+        let mut buf = vec![0; usize::try_from((extent.end - extent.start).min(CHUNK)).unwrap_or_default()];
+        while extent.start < extent.end {
+            let len = usize::try_from(extent.end - extent.start).unwrap_or(usize::MAX).min(buf.len());
+            source.read_exact_at(&mut buf[..len], extent.start)?;
+            for (block, at) in buf[..len].chunks(BLOCK).zip((extent.start..).step_by(BLOCK)) {
+                if !is_zero(block) {
+                    out.write_all_at(block, offset + at)?;
+                }
+            }
+            extent.start += len as u64;
+        }
+    }
+    Ok(copied)
+}
+
+/// Copies as much of a stretch as copy_file_range(2) will, and returns where it stopped: at the start on file
+/// systems between which it does not work.
+fn in_kernel(from: &File, to: &File, extent: Range<u64>, offset: u64) -> Result<u64> {
+    let (mut at, mut target) = (extent.start, extent.start + offset);
+    while at < extent.end {
+        let len = usize::try_from(extent.end - at).unwrap_or(usize::MAX).min(1 << 30);
+        match copy_file_range(from, Some(&mut at), to, Some(&mut target), len) {
+            // At the end of a file that was cut meanwhile, or for a file system that does not tell better.
+            Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(at)
 }
 
 /// True when all bytes are zero.
