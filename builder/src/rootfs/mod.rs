@@ -1,6 +1,7 @@
 //! To be written.
 
 pub mod depmod;
+pub mod ldso;
 
 #[cfg(test)]
 mod oracle;
