@@ -1,5 +1,6 @@
 //! To be written.
 
+pub mod catalog;
 pub mod certs;
 pub mod depmod;
 pub mod ldso;
