@@ -137,7 +137,7 @@ fn folders(tree: &Tree) -> Result<Vec<Folder>, Error> {
     let mut folders = Vec::new();
     let mut seen = BTreeSet::new();
     for line in lines {
-        let path = line.split(|byte| *byte == b'=').next().unwrap_or(&line).trim_ascii_end();
+        let path = line.trim_ascii_end();
         let path = path.iter().rposition(|byte| *byte != b'/').map_or(&path[..0], |last| &path[..=last]);
         let Some(real) = directory(tree, path).filter(|_| !path.is_empty()) else { continue };
         if !seen.insert(real.clone()) {
@@ -442,7 +442,7 @@ fn strings<'a>(names: &BTreeSet<&'a [u8]>, start: usize) -> (Vec<u8>, BTreeMap<&
     let mut offsets = BTreeMap::new();
     let mut previous: &[u8] = &[];
     for name in sorted {
-        if !(previous.ends_with(name) && !table.is_empty()) {
+        if table.is_empty() || !previous.ends_with(name) {
             table.extend(name);
             table.push(0);
         }
