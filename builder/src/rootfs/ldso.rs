@@ -513,7 +513,7 @@ fn resolve(tree: &Tree, path: &[u8], links: &mut usize) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CACHE, compare, run, strings};
+    use super::{CACHE, HWCAPS, compare, run, strings};
     use crate::rootfs::oracle;
     use kiln_formats::tree::{Entry, Kind, Timestamp, Tree};
     use std::cmp::Ordering;
@@ -630,6 +630,33 @@ mod tests {
             bytes[at] ^= 0xff;
             run(&mut tree(&[("usr/lib/liba.so.1", Entry::file(bytes))]), TIME).unwrap();
             run(&mut tree(&[("usr/lib/liba.so.1", Entry::file(whole[..at].to_vec()))]), TIME).unwrap();
+        }
+    }
+
+    /// Takes away the links that ldconfig could have made and compares those that are made again.
+    #[test]
+    #[ignore = "needs a Debian root"]
+    fn same_links_as_in_debian() {
+        let wanted = oracle::load(&oracle::root());
+        let mut tree = wanted.clone();
+        let numbered =
+            |path: &[u8]| path.starts_with(b"usr/lib/") && path.windows(4).any(|part| part == b".so.");
+        for (path, entry) in wanted.iter().filter(|(path, _)| numbered(path)) {
+            let beside = matches!(&entry.kind, Kind::Symlink(target) if !target.contains(&b'/'));
+            if beside && !path.windows(HWCAPS.len()).any(|part| part == HWCAPS.as_bytes()) {
+                tree.remove(path);
+            }
+        }
+        let (before, after) = (tree.len(), run(&mut tree, TIME).map(|()| tree.len()).unwrap());
+        println!("{} links were taken away, {} made", wanted.len() - before, after - before);
+        assert!(after > before);
+        for (path, entry) in tree.iter() {
+            if let Kind::Symlink(target) = &entry.kind {
+                let Kind::Symlink(old) = &wanted.get(path).unwrap().kind else {
+                    panic!("{path:?} was no link")
+                };
+                assert_eq!(target, old, "{}", String::from_utf8_lossy(path));
+            }
         }
     }
 
