@@ -137,6 +137,13 @@ fn index_bytes_follow_the_format() {
 }
 
 #[test]
+fn the_deepest_trie_fits_the_stack_of_a_thread() {
+    let mut index = Index::default();
+    (1..=4095).for_each(|len| index.insert(&"a".repeat(len), "", 0).unwrap());
+    assert_eq!(index.bytes().unwrap().len(), 12 + 6 + 4095 * (6 + 4 + 5) - 6);
+}
+
+#[test]
 fn updates_come_before_what_the_kernel_ships() {
     let mut tree = tree(&[
         ("kernel/card.ko", module(&[], &[], &["alias=old"])),
