@@ -207,7 +207,7 @@ mod tests {
     fn one_line_a_package() {
         let text = lock().render().unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("        {\"name\":")).count(), 2, "{text}");
-        assert_eq!(text.lines().count(), 16, "{text}");
+        assert_eq!(text.lines().count(), 17, "{text}");
     }
 
     #[test]

@@ -530,3 +530,6 @@ impl<'u, 'a> Solver<'u, 'a> {
         text + " was requested"
     }
 }
+
+#[cfg(test)]
+mod tests;

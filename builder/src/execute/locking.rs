@@ -358,3 +358,6 @@ fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result
     }
     Ok(Root { architecture: root.architecture.clone(), request: asked, packages })
 }
+
+#[cfg(test)]
+mod tests;

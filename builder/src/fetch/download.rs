@@ -288,3 +288,6 @@ impl<'a> Fetcher<'a> {
         self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

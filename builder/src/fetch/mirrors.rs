@@ -260,3 +260,6 @@ fn deb822_addresses(text: &str) -> Vec<String> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;
