@@ -39,9 +39,11 @@ fn main() -> anyhow::Result<()> {
         Some(place) => place.into(),
         None => Cache::place(|name| std::env::var_os(name).map(Into::into))?,
     };
-    let exclude: Vec<String> = option("--exclude").map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    let exclude: Vec<String> =
+        option("--exclude").map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
     let base = if option("--base").as_deref() == Some("required") { Base::Required } else { Base::Essential };
-    let lock_only = arguments.iter().position(|argument| argument == "--lock-only").map(|at| arguments.remove(at));
+    let lock_only =
+        arguments.iter().position(|argument| argument == "--lock-only").map(|at| arguments.remove(at));
     let mut names: Vec<String> = arguments;
     if names.is_empty() {
         names = NODE.split_ascii_whitespace().map(|name| name.replace("amd64", &architecture)).collect();

@@ -162,7 +162,11 @@ impl Cache {
     }
 
     /// Keeps a built thing: `write` fills the file, which then appears under `key` (hexadecimal).
-    pub fn store_blob(&self, key: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<File, Error> {
+    pub fn store_blob(
+        &self,
+        key: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<File, Error> {
         let path = self.store("blobs", key, write)?;
         File::open(&path).map_err(|fault| Error::io("read", &path, fault))
     }

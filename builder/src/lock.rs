@@ -122,7 +122,8 @@ impl Lock {
             version: u64,
         }
         let path = || path.to_owned();
-        let not_a_lock = |fault: serde_json::Error| Error::NotALock { path: path(), reason: fault.to_string() };
+        let not_a_lock =
+            |fault: serde_json::Error| Error::NotALock { path: path(), reason: fault.to_string() };
         let Versioned { version } = serde_json::from_str(text).map_err(not_a_lock)?;
         if version != u64::from(VERSION) {
             return Err(Error::OtherVersion { path: path(), found: version });
@@ -231,7 +232,11 @@ mod tests {
             "kiln.lock is of version 7, and this kiln knows version 1; `kiln lock` makes a new one"
         );
         let text = lock().render().unwrap().replacen("\"size\"", "\"sise\"", 1);
-        assert!(message(&text).starts_with("kiln.lock is no lock file of this kiln: unknown field `sise`"), "{}", message(&text));
+        assert!(
+            message(&text).starts_with("kiln.lock is no lock file of this kiln: unknown field `sise`"),
+            "{}",
+            message(&text)
+        );
         assert!(message("").starts_with("kiln.lock is no lock file of this kiln: EOF"));
     }
 }

@@ -64,7 +64,8 @@ impl Signer {
     /// The same keys with an end, `lifetime` seconds after they were made.
     pub(crate) fn ending_after(mut self, lifetime: u32) -> Self {
         let key = &self.0.primary_key;
-        let mut config = SignatureConfig::from_key(StdRng::seed_from_u64(0), key, SignatureType::CertPositive).unwrap();
+        let mut config =
+            SignatureConfig::from_key(StdRng::seed_from_u64(0), key, SignatureType::CertPositive).unwrap();
         let mut flags = KeyFlags::default();
         flags.set_certify(true);
         flags.set_sign(true);
@@ -76,8 +77,9 @@ impl Signer {
         ];
         let user = &mut self.0.details.users[0];
         let public = key.public_key();
-        let signature =
-            config.sign_certification(key, &public, &Password::empty(), pgp::types::Tag::UserId, &user.id).unwrap();
+        let signature = config
+            .sign_certification(key, &public, &Password::empty(), pgp::types::Tag::UserId, &user.id)
+            .unwrap();
         user.signatures = vec![signature];
         self
     }

@@ -21,7 +21,8 @@ fn where_it_is() {
     assert_eq!(place(Some("relative"), Some("/h")), Ok("/h/.cache/kiln".into()));
     assert_eq!(
         place(Some(""), None),
-        Err("no place for the cache is known: set XDG_CACHE_HOME or HOME to a folder with an absolute path".into())
+        Err("no place for the cache is known: set XDG_CACHE_HOME or HOME to a folder with an absolute path"
+            .into())
     );
 }
 
@@ -72,7 +73,10 @@ fn a_full_disk_is_told() {
     let path = cache.root().join("blobs/00/00");
     assert_eq!(
         full.unwrap_err().to_string(),
-        format!("the disk that holds {} is full; make room, or set XDG_CACHE_HOME to a folder with more", path.display())
+        format!(
+            "the disk that holds {} is full; make room, or set XDG_CACHE_HOME to a folder with more",
+            path.display()
+        )
     );
 }
 
@@ -97,7 +101,9 @@ fn an_unusable_place_is_told() {
 fn the_second_waits_and_reuses() {
     let (_folder, cache) = cache();
     let digest = Sha256::of(b"bytes");
-    let Claim::Mine(mut mine) = cache.claim(&digest, Some(5)).unwrap() else { panic!("nothing is there yet") };
+    let Claim::Mine(mut mine) = cache.claim(&digest, Some(5)).unwrap() else {
+        panic!("nothing is there yet")
+    };
     let second = std::thread::scope(|scope| {
         let second = scope.spawn(|| cache.claim(&digest, Some(5)).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(50));

@@ -137,7 +137,12 @@ struct Text {
 
 /// Makes a lock: asks the mirrors for the newest releases and chooses packages. `now` is seconds since the
 /// epoch, and is only compared with the releases' dates.
-pub fn lock(request: &LockRequest<'_>, cache: &Cache, progress: &dyn Progress, now: i64) -> Result<Lock, Error> {
+pub fn lock(
+    request: &LockRequest<'_>,
+    cache: &Cache,
+    progress: &dyn Progress,
+    now: i64,
+) -> Result<Lock, Error> {
     let fetcher = Fetcher::new(cache, progress, Patience::default());
     let (mut suites, mut texts) = (Vec::new(), Vec::new());
     for (at, folder) in request.mirrors.folders.iter().enumerate() {
@@ -240,8 +245,10 @@ fn index_texts(
     for (at, opened) in suites.iter().enumerate() {
         let Some(release) = &opened.release else { continue };
         let Suite { archive, name, .. } = &opened.suite;
-        for (component, architecture) in
-            request.components.iter().flat_map(|component| architectures.iter().map(move |arch| (*component, *arch)))
+        for (component, architecture) in request
+            .components
+            .iter()
+            .flat_map(|component| architectures.iter().map(move |arch| (*component, *arch)))
         {
             let plain = format!("{component}/binary-{architecture}/Packages");
             let path = format!("{plain}.xz");
@@ -251,11 +258,17 @@ fn index_texts(
             };
             let folder = format!("dists/{name}/{component}/binary-{architecture}");
             // By digest first: a mirror that is being updated then still has the one that was signed.
-            let mut from = request.mirrors.locations(archive, &format!("{folder}/by-hash/SHA256/{}", listed.sha256));
+            let mut from =
+                request.mirrors.locations(archive, &format!("{folder}/by-hash/SHA256/{}", listed.sha256));
             from.extend(request.mirrors.locations(archive, &format!("dists/{name}/{path}")));
             let label = format!("{path} of {name}");
             wanted.push(Wanted { name: label, from, size: Some(listed.size), sha256: listed.sha256 });
-            listings.push(Listing { suite: at, architecture, path, content: release.files.get(&plain).copied() });
+            listings.push(Listing {
+                suite: at,
+                architecture,
+                path,
+                content: release.files.get(&plain).copied(),
+            });
         }
     }
     let files = fetcher.files(&wanted)?;
@@ -263,14 +276,18 @@ fn index_texts(
     std::thread::scope(|scope| {
         let read = |listing: Listing<'_>, file: PathBuf| -> Result<Text, Error> {
             let suite = &suites[listing.suite].suite.name;
-            let fault = |reason: String| Error::Index { suite: suite.clone(), index: listing.path.clone(), reason };
+            let fault =
+                |reason: String| Error::Index { suite: suite.clone(), index: listing.path.clone(), reason };
             let text = read_index(&file, listing.content, cache)?;
             let text = text.map_err(fault)?;
             let label = format!("{} of {suite}", listing.path);
             Ok(Text { suite: listing.suite, architecture: listing.architecture.to_owned(), label, text })
         };
-        let running: Vec<_> =
-            listings.into_iter().zip(files).map(|(listing, file)| scope.spawn(move || read(listing, file))).collect();
+        let running: Vec<_> = listings
+            .into_iter()
+            .zip(files)
+            .map(|(listing, file)| scope.spawn(move || read(listing, file)))
+            .collect();
         for reader in running {
             let ended = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             texts.push(ended?);
@@ -303,7 +320,8 @@ fn read_index(file: &Path, content: Option<Listed>, cache: &Cache) -> Result<Res
         cache.store_index(&content.sha256, &bytes)?;
     }
     // Indices are UTF-8 (Policy §5.1); what is not is in descriptions, which nobody here reads.
-    Ok(Ok(String::from_utf8(bytes).unwrap_or_else(|fault| String::from_utf8_lossy(fault.as_bytes()).into_owned())))
+    Ok(Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|fault| String::from_utf8_lossy(fault.as_bytes()).into_owned())))
 }
 
 fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result<Root, Error> {
@@ -328,7 +346,8 @@ fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result
         Base::Essential => universe.essential(),
         Base::Required => [universe.essential(), universe.required()].concat(),
     };
-    let base: BTreeSet<&str> = base.into_iter().filter(|name| !root.exclude.iter().any(|not| not == name)).collect();
+    let base: BTreeSet<&str> =
+        base.into_iter().filter(|name| !root.exclude.iter().any(|not| not == name)).collect();
     let named = |name: &str| asked.iter().any(|asked| asked.split('=').next() == Some(name));
     names.extend(base.iter().filter(|name| !named(name)).map(|name| (*name).to_owned()));
     let chosen = resolve::resolve(&universe, Request { names: &names, exclude: &root.exclude })?;

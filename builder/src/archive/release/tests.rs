@@ -36,7 +36,10 @@ fn signed_by_primary_or_subkey() {
         for by_subkey in [false, true] {
             let in_release = signer.sign(&text(""), Manner { by_subkey, ..Manner::default() });
             let release = open(&in_release, &keyring).unwrap();
-            assert_eq!((release.codename.as_str(), release.suite.as_str(), release.date), ("trixie", "stable", MADE));
+            assert_eq!(
+                (release.codename.as_str(), release.suite.as_str(), release.date),
+                ("trixie", "stable", MADE)
+            );
             let listed = Listed { size: 5, sha256: Sha256::of(b"index") };
             assert_eq!(release.files.get("main/binary-amd64/Packages"), Some(&listed));
             let print = if by_subkey { signer.subkey_fingerprint() } else { signer.fingerprint() };

@@ -11,7 +11,10 @@ fn packages(lines: &str) -> String {
         let (name, version) = head.trim_end_matches(':').split_once(' ').unwrap();
         text += &format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n");
         text += &format!("Filename: pool/{name}.deb\nSize: 1\nSHA256: {}\n", "0".repeat(64));
-        fields.split(';').filter(|field| !field.is_empty()).for_each(|field| text += &format!("{}\n", field.trim()));
+        fields
+            .split(';')
+            .filter(|field| !field.is_empty())
+            .for_each(|field| text += &format!("{}\n", field.trim()));
         text.push('\n');
     }
     text
@@ -23,7 +26,8 @@ fn answer_of(suites: &[(&str, &str)], names: &[&str], exclude: &[&str]) -> Resul
     let universe = Universe::new("amd64", indices);
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let (names, exclude) = (owned(names), owned(exclude));
-    let chosen = resolve(&universe, Request { names: &names, exclude: &exclude }).map_err(|fault| fault.to_string())?;
+    let chosen = resolve(&universe, Request { names: &names, exclude: &exclude })
+        .map_err(|fault| fault.to_string())?;
     let show = |package: &index::Package<'_>| format!("{} {}", package.name, package.version);
     Ok(chosen.iter().map(|choice| show(choice.package(&universe))).collect::<Vec<_>>().join(", "))
 }
@@ -142,7 +146,7 @@ fn a_package_may_conflict_with_what_it_provides() {
         b 1: Provides: mta; Conflicts: mta
         c 1: Breaks: a (<< 1)";
     gives(lines, &["a", "c"], "a 1, c 1");
-    fails(lines, &["a", "b"], "b 1 conflicts with a 1 (a was requested); b was requested");
+    fails(lines, &["a", "b"], "a 1 conflicts with b 1 (a was requested); b was requested");
 }
 
 #[test]
@@ -195,7 +199,11 @@ fn unsatisfiable_after_choices() {
         x 1: Depends: gone
         y 1: Conflicts: a";
     // y conflicts with a from the start, so x is the only choice.
-    fails(lines, &["a"], "x 1 depends on gone, but there is no package gone; x is wanted by a, which was requested");
+    fails(
+        lines,
+        &["a"],
+        "x 1 depends on gone, but there is no package gone; x is wanted by a, which was requested",
+    );
     let lines = "a 1: Depends: x | y
         x 1: Depends: gone
         y 1: Depends: gone";
@@ -221,7 +229,11 @@ fn exclusions() {
 fn relations_that_do_not_parse_are_told_when_they_matter() {
     let lines = "a 1: Depends: b [amd64]\nc 1";
     gives(lines, &["c"], "c 1");
-    fails(lines, &["a"], r#"package a 1, Depends: "b [amd64]" is not `package[:architecture] [(operator version)]`"#);
+    fails(
+        lines,
+        &["a"],
+        r#"package a 1, Depends: "b [amd64]" is not `package[:architecture] [(operator version)]`"#,
+    );
 }
 
 #[test]

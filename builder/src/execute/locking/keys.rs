@@ -57,9 +57,11 @@ fn from_archive(request: &LockRequest<'_>, fetcher: &Fetcher<'_>) -> Result<Keyr
     let packages = index::parse(&text).map_err(|reason| fault(reason.to_string()))?;
     let package = packages.iter().find(|package| package.name == PACKAGE);
     let package = package.ok_or_else(|| fault("there is no such package".to_owned()))?;
-    let sha256 = package.sha256.parse().map_err(|reason: crate::digest::NotADigest| fault(reason.to_string()))?;
+    let sha256 =
+        package.sha256.parse().map_err(|reason: crate::digest::NotADigest| fault(reason.to_string()))?;
     let from = request.mirrors.locations("debian", package.file);
-    let wanted = Wanted { name: format!("{PACKAGE} {}", package.version), from, size: Some(package.size), sha256 };
+    let wanted =
+        Wanted { name: format!("{PACKAGE} {}", package.version), from, size: Some(package.size), sha256 };
     let bytes = keyring_of(&fetcher.file(&wanted)?).map_err(fault)?;
     Keyring::parse(&bytes, Trust::Pinned(DEBIAN)).map_err(|reason| fault(reason.to_string()))
 }
@@ -72,9 +74,8 @@ fn keyring_of(package: &Path) -> Result<Vec<u8>, String> {
     unpacked.rewind().map_err(|fault| fault.to_string())?;
     let tree = deb::index(std::sync::Arc::new(unpacked)).map_err(|fault| fault.to_string())?;
     for name in super::HOST_KEYRINGS {
-        match tree.get(name.trim_start_matches('/')).map(|entry| &entry.kind) {
-            Some(Kind::File(content)) => return content.read().map_err(|fault| fault.to_string()),
-            _ => {}
+        if let Some(Kind::File(content)) = tree.get(name.trim_start_matches('/')).map(|entry| &entry.kind) {
+            return content.read().map_err(|fault| fault.to_string());
         }
     }
     Err("it holds no keyring".to_owned())

@@ -38,7 +38,8 @@ fn scene() -> Scene {
     Scene { _folder: folder, cache, told: Told::default(), server: Server::new() }
 }
 
-const PATIENCE: Patience = Patience { timeout: Duration::from_secs(5), tries: 3, pause: Duration::from_millis(1) };
+const PATIENCE: Patience =
+    Patience { timeout: Duration::from_secs(5), tries: 3, pause: Duration::from_millis(1) };
 
 fn bytes() -> Vec<u8> {
     (0..100_000_u32).flat_map(u32::to_le_bytes).collect()
@@ -50,7 +51,12 @@ impl Scene {
     }
     fn wanted(&self, paths: &[&str]) -> Wanted {
         let from = paths.iter().map(|path| Location::Http(self.server.at(path))).collect();
-        Wanted { name: "a 1 (all)".to_owned(), from, size: Some(bytes().len() as u64), sha256: Sha256::of(&bytes()) }
+        Wanted {
+            name: "a 1 (all)".to_owned(),
+            from,
+            size: Some(bytes().len() as u64),
+            sha256: Sha256::of(&bytes()),
+        }
     }
     /// Nothing is under its final name that should not be.
     fn holds(&self, wanted: &Wanted) -> bool {
@@ -197,7 +203,9 @@ fn nowhere_to_ask() {
         scene.fetcher().file(&wanted).unwrap_err().to_string(),
         "cannot get a 1 (all): no mirror has it; name one in the cluster file or in KILN_MIRROR"
     );
-    for (status, told) in [(403, "it answers HTTP 403 Forbidden"), (500, "it answers HTTP 500 Internal Server Error")] {
+    for (status, told) in
+        [(403, "it answers HTTP 403 Forbidden"), (500, "it answers HTTP 500 Internal Server Error")]
+    {
         scene.server.mishap("a", Mishap::Status(status));
         let fault = scene.fetcher().file(&scene.wanted(&["a"])).unwrap_err().to_string();
         assert_eq!(fault, format!("cannot get a 1 (all): {}: {told}", scene.server.at("a")));
@@ -209,7 +217,8 @@ fn nowhere_to_ask() {
 fn a_dead_server_is_remembered() {
     let scene = scene();
     let dead = nobody();
-    let wanted = |name: &str| Wanted { from: vec![Location::Http(format!("{dead}/{name}"))], ..scene.wanted(&[]) };
+    let wanted =
+        |name: &str| Wanted { from: vec![Location::Http(format!("{dead}/{name}"))], ..scene.wanted(&[]) };
     let fetcher = scene.fetcher();
     assert_eq!(
         fetcher.file(&wanted("a")).unwrap_err().to_string(),

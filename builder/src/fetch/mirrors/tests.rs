@@ -36,7 +36,9 @@ fn order_of_places() {
     )
     .unwrap();
     fs::write(parts.join("c.list.disabled"), "deb http://off.example/debian x main\n").unwrap();
-    let mirrors = gather(Some("http://env.example/debian,"), &["https://named.example/x/debian/"], folder.path()).unwrap();
+    let mirrors =
+        gather(Some("http://env.example/debian,"), &["https://named.example/x/debian/"], folder.path())
+            .unwrap();
     assert_eq!(
         shown(&mirrors.locations("debian", "p")),
         [
@@ -77,7 +79,10 @@ fn folders() {
     let mirrors = gather(None, &["debs"], base).unwrap();
     assert!(mirrors.folders_only);
     let file = base.join("debs/a_1_all.deb");
-    assert_eq!(mirrors.package_locations("debian", "pool/main/a/a_1_all.deb", 0)[0], Location::File(file.clone()));
+    assert_eq!(
+        mirrors.package_locations("debian", "pool/main/a/a_1_all.deb", 0)[0],
+        Location::File(file.clone())
+    );
     assert_eq!(mirrors.package_locations("local", "a_1_all.deb", 0), [Location::File(file)]);
     let places = format!("./debs,file://{}/tree/debian,debian-security=odd", base.display());
     let mirrors = gather(Some(&places), &[], base).unwrap();
