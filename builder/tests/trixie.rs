@@ -63,6 +63,7 @@ fn lock_with(cache: &Cache, names: &[&str], keyrings: &[&Path]) -> Lock {
         roots: &[root],
         mirrors: &mirrors(),
         keyring: None,
+        previous: None,
         host_keyrings: keyrings,
     };
     let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

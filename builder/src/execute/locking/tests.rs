@@ -123,13 +123,21 @@ fn both(server: &Server) -> Vec<String> {
 
 impl Scene {
     fn lock(&self, mirrors: &Mirrors, roots: &[RootRequest]) -> Result<Lock, String> {
-        let keyring = Some(self.keyring.as_path());
+        self.lock_after(None, mirrors, roots)
+    }
+    fn lock_after(
+        &self,
+        previous: Option<&Lock>,
+        mirrors: &Mirrors,
+        roots: &[RootRequest],
+    ) -> Result<Lock, String> {
         let request = LockRequest {
             suite: "trixie",
             components: &["main"],
             roots,
             mirrors,
-            keyring,
+            keyring: Some(self.keyring.as_path()),
+            previous,
             host_keyrings: &[],
         };
         lock(&request, &self.cache, &Silent, NOW).map_err(|fault| fault.to_string())
@@ -230,6 +238,25 @@ fn a_stale_mirror_is_passed_over() {
     assert_eq!(lock.roots[0].packages.len(), 4);
 }
 
+/// A release that is older than the one that the lock has is a stale mirror's, signed well as it is.
+#[test]
+fn no_way_back() {
+    let (scene, server) = (scene(), Server::new());
+    publish(&server, &Signer::new(1));
+    let (mirrors, roots) = (mirrors(&both(&server)), [root(&["tool"])]);
+    let mut previous = scene.lock(&mirrors, &roots).unwrap();
+    assert_eq!(scene.lock_after(Some(&previous), &mirrors, &roots).unwrap(), previous);
+    previous.suites[2].date = "2023-11-14T22:13:21Z".to_owned();
+    assert_eq!(
+        scene.lock_after(Some(&previous), &mirrors, &roots).unwrap_err(),
+        format!(
+            "cannot get the release file of trixie-security: {}: it is of 2023-11-14T22:13:20Z, and the lock was made \
+             from the one of 2023-11-14T22:13:21Z; the mirror is stale",
+            server.at("debian-security/dists/trixie-security/InRelease")
+        )
+    );
+}
+
 #[test]
 fn a_tampered_index() {
     let (scene, server) = (scene(), Server::new());
@@ -316,6 +343,7 @@ fn keyrings_that_are_none() {
         roots: &[root(&[])],
         mirrors: &mirrors,
         keyring: None,
+        previous: None,
         host_keyrings: &[&scene.keyring],
     };
     assert_eq!(
