@@ -17,7 +17,11 @@ pub(crate) fn embed(overlays: &Path, out: &Path) -> io::Result<()> {
             let inner = file.strip_prefix(&folder).unwrap_or(&file).to_string_lossy().into_owned();
             let executable = fs::metadata(&file)?.permissions().mode() & 0o100 != 0;
             let mode = if executable { "0o755" } else { "0o644" };
-            let _ = writeln!(code, "        ({inner:?}, {mode}, include_bytes!({:?})),", file.display().to_string());
+            let _ = writeln!(
+                code,
+                "        ({inner:?}, {mode}, include_bytes!({:?})),",
+                file.display().to_string()
+            );
         }
         code.push_str("    ]),\n");
     }

@@ -6,7 +6,7 @@
 //! | `partial/…` | downloads under way, kept when cut | SHA-256 that is wanted |
 //! | `unpacked/ab/…` | decompressed `data.tar` of packages | SHA-256 of the package |
 //! | `blobs/ab/…` | built things | BLAKE3 of what they were made of |
-//! | `indexes/` | the newest release files by address | caller's name |
+//! | `indexes/ab/…` | decompressed package indices | SHA-256 of the bytes |
 //!
 //! A file appears under its final name whole, by rename, and is never changed after that; so readers need
 //! no lock. Nothing is flushed to the disk: after a power cut a file can be short, and sizes are checked at
@@ -162,7 +162,11 @@ impl Cache {
     }
 
     /// Keeps a built thing: `write` fills the file, which then appears under `key` (hexadecimal).
-    pub fn store_blob(&self, key: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<File, Error> {
+    pub fn store_blob(
+        &self,
+        key: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<File, Error> {
         let path = self.store("blobs", key, write)?;
         File::open(&path).map_err(|fault| Error::io("read", &path, fault))
     }
@@ -180,6 +184,17 @@ impl Cache {
     ) -> Result<File, Error> {
         let path = self.store("unpacked", &package.to_string(), write)?;
         File::open(&path).map_err(|fault| Error::io("read", &path, fault))
+    }
+
+    /// The text of a package index with this digest, if it was kept and has this size.
+    pub fn index(&self, sha256: &Sha256, size: u64) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.path_of("indexes", &sha256.to_string())).ok()?;
+        (bytes.len() as u64 == size).then_some(bytes)
+    }
+
+    /// Keeps the text of a package index, which the caller has checked.
+    pub fn store_index(&self, sha256: &Sha256, bytes: &[u8]) -> Result<(), Error> {
+        self.store("indexes", &sha256.to_string(), |file| io::Write::write_all(file, bytes)).map(drop)
     }
 
     /// Where a file of a shelf is. Names are hexadecimal digits, two of them the folder.

@@ -2,6 +2,10 @@
 
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 /// The only version of the document that is read and written.
 pub const VERSION: u32 = 1;
@@ -68,4 +72,171 @@ pub struct Package {
     pub sha256: Sha256,
     /// Who asked: `requested`, or the packages that depend on it, at most three.
     pub wanted_by: Vec<String>,
+}
+
+/// Why a lock cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is no lock.
+    #[error("{} is no lock file of this kiln: {reason}; `kiln lock` makes a new one", path.display())]
+    NotALock {
+        /// The file.
+        path: PathBuf,
+        /// With line and column.
+        reason: String,
+    },
+    /// Another version of the document.
+    #[error("{} is of version {found}, and this kiln knows version {VERSION}; `kiln lock` makes a new one", path.display())]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// What the system says.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Reads a lock file; `None` when there is none.
+    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path).map(Some),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { action: "read", path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads the text of a lock; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u64,
+        }
+        let path = || path.to_owned();
+        let not_a_lock =
+            |fault: serde_json::Error| Error::NotALock { path: path(), reason: fault.to_string() };
+        let Versioned { version } = serde_json::from_str(text).map_err(not_a_lock)?;
+        if version != u64::from(VERSION) {
+            return Err(Error::OtherVersion { path: path(), found: version });
+        }
+        serde_json::from_str(text).map_err(not_a_lock)
+    }
+
+    /// The text of the lock: JSON (so YAML, too) with a line for each suite and each package, so that a
+    /// difference of two locks reads as the packages that changed.
+    pub fn render(&self) -> Result<String, serde_json::Error> {
+        let lines = |items: Vec<String>, indent: &str| {
+            let lines: Vec<_> = items.iter().map(|item| format!("\n{indent}  {item}")).collect();
+            if lines.is_empty() { "[]".to_owned() } else { format!("[{}\n{indent}]", lines.join(",")) }
+        };
+        let suites = self.suites.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let root = |root: &Root| {
+            let packages = root.packages.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+            Ok(format!(
+                "{{\n      \"architecture\": {},\n      \"request\": {},\n      \"packages\": {}\n    }}",
+                serde_json::to_string(&root.architecture)?,
+                serde_json::to_string(&root.request)?,
+                lines(packages, "      "),
+            ))
+        };
+        let roots = self.roots.iter().map(root).collect::<Result<_, serde_json::Error>>()?;
+        Ok(format!(
+            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}\n}}\n",
+            self.version,
+            self.source_date,
+            lines(suites, "  "),
+            lines(roots, "  "),
+        ))
+    }
+
+    /// Writes the lock file: whole, or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let fault = |source| Error::Io { action: "write", path: path.to_owned(), source };
+        let text = self.render().map_err(|reason| fault(reason.into()))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        let mode = fs::Permissions::from_mode(0o644); // less what the user's umask takes
+        let mut file = builder.permissions(mode).tempfile_in(folder).map_err(fault)?;
+        file.write_all(text.as_bytes()).map_err(fault)?;
+        file.persist(path).map_err(|persist| fault(persist.error))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lock, Package, Root, Suite};
+    use crate::digest::Sha256;
+    use std::path::Path;
+
+    fn package(name: &str) -> Package {
+        Package {
+            name: name.to_owned(),
+            version: "1:2.0-3+b1".to_owned(),
+            architecture: "all".to_owned(),
+            archive: "debian".to_owned(),
+            file: format!("pool/main/{name}.deb"),
+            size: 12,
+            installed_kib: 30,
+            sha256: Sha256::of(name.as_bytes()),
+            wanted_by: vec!["requested".to_owned()],
+        }
+    }
+
+    fn lock() -> Lock {
+        let suite = Suite {
+            archive: "debian".to_owned(),
+            name: "trixie".to_owned(),
+            date: "2026-09-12T07:55:41Z".to_owned(),
+            in_release: Sha256::of(b""),
+        };
+        let packages = vec![package("a"), package("b")];
+        let root = Root { architecture: "amd64".to_owned(), request: vec!["a".to_owned()], packages };
+        Lock { version: super::VERSION, source_date: 1_789_199_741, suites: vec![suite], roots: vec![root] }
+    }
+
+    #[test]
+    fn one_line_a_package() {
+        let text = lock().render().unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("        {\"name\":")).count(), 2, "{text}");
+        assert_eq!(text.lines().count(), 16, "{text}");
+    }
+
+    #[test]
+    fn written_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kiln.lock");
+        assert_eq!(Lock::read(&path).unwrap(), None);
+        lock().write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), Some(lock()));
+        let empty = Lock { suites: Vec::new(), roots: Vec::new(), ..lock() };
+        empty.write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), Some(empty));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let message = |text: &str| Lock::parse(text, Path::new("kiln.lock")).unwrap_err().to_string();
+        assert_eq!(
+            message("{\"version\": 7, \"more\": 1}"),
+            "kiln.lock is of version 7, and this kiln knows version 1; `kiln lock` makes a new one"
+        );
+        let text = lock().render().unwrap().replacen("\"size\"", "\"sise\"", 1);
+        assert!(
+            message(&text).starts_with("kiln.lock is no lock file of this kiln: unknown field `sise`"),
+            "{}",
+            message(&text)
+        );
+        assert!(message("").starts_with("kiln.lock is no lock file of this kiln: EOF"));
+    }
 }

@@ -1,5 +1,6 @@
 //! Seeds in cloud-init's eyes. The oracle is trixie's `cloud-init`; without one on PATH these checks are
 //! skipped, aloud.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 use kiln::cluster::{self, Cluster, Loaded};
 use kiln::render::{Seed, seed};
@@ -64,7 +65,8 @@ fn cloud_init(args: &[&str]) -> Option<Result<String, String>> {
         }
         Err(error) => panic!("cloud-init: {error}"),
     };
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     Some(if output.status.success() { Ok(text) } else { Err(text) })
 }
 
@@ -136,14 +138,25 @@ fn networkd_units() {
             "every-fixed",
             "e*",
             &[
-                "Name=e*", "DHCP=no", "Address=10.1.0.2/16", "Gateway=10.1.0.1", "Destination=0.0.0.0/0",
-                "DNS=9.9.9.9 2620:fe::fe", "Domains=home.arpa lan",
+                "Name=e*",
+                "DHCP=no",
+                "Address=10.1.0.2/16",
+                "Gateway=10.1.0.1",
+                "Destination=0.0.0.0/0",
+                "DNS=9.9.9.9 2620:fe::fe",
+                "Domains=home.arpa lan",
             ],
         ),
         (
             "every-mac",
             "e*",
-            &["MACAddress=52:54:00:ab:cd:ef", "Name=e*", "Address=2001:db8::2/64", "Gateway=fe80::1", "Destination=::/0"],
+            &[
+                "MACAddress=52:54:00:ab:cd:ef",
+                "Name=e*",
+                "Address=2001:db8::2/64",
+                "Gateway=fe80::1",
+                "Destination=::/0",
+            ],
         ),
         ("every-alone", "enp1s0", &["Name=enp1s0", "Address=10.2.0.2/24"]),
     ];
@@ -153,7 +166,20 @@ fn networkd_units() {
         let path = written(folder.path(), name, &seed.network_config);
         let out = folder.path().join(format!("{name}.d"));
         let (path, out_text) = (path.to_string_lossy(), out.to_string_lossy());
-        let arguments = ["devel", "net-convert", "-p", &path, "-k", "yaml", "-O", "networkd", "-D", "debian", "-d", &out_text];
+        let arguments = [
+            "devel",
+            "net-convert",
+            "-p",
+            &path,
+            "-k",
+            "yaml",
+            "-O",
+            "networkd",
+            "-D",
+            "debian",
+            "-d",
+            &out_text,
+        ];
         let Some(result) = cloud_init(&arguments) else { return };
         result.unwrap_or_else(|error| panic!("{name}:\n{}\n{error}", seed.network_config));
         let unit = out.join(format!("etc/systemd/network/10-cloud-init-{unit}.network"));

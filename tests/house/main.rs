@@ -89,7 +89,10 @@ fn builder_modules_import_downwards() {
             let code = line.split("//").next().unwrap_or_default();
             for part in code.split("crate::").skip(1) {
                 let to: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                if to.is_empty() || to == from || !root.join(&to).exists() && !root.join(format!("{to}.rs")).exists() {
+                if to.is_empty()
+                    || to == from
+                    || !root.join(&to).exists() && !root.join(format!("{to}.rs")).exists()
+                {
                     continue;
                 }
                 let place = format!("{}:{}", path.display(), number + 1);

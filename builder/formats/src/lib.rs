@@ -6,9 +6,10 @@
 //! | --- | --- | --- | --- |
 //! | [`tree`] | the file tree that all of them share | | |
 //! | [`io`] | positioned reads and writes | | |
+//! | [`sparse`] | the data and the holes of sparse files | | |
 //! | [`stream`] | moving the bytes of files | | |
 //! | [`ext4`] | ext4 file system | yes | yes |
-//! | [`fat`] | FAT32 with long names | yes | yes |
+//! | [`fat`] | FAT32 and FAT16 with long names | yes | yes |
 //! | [`gpt`] | GUID partition table, 512 and 4096 byte sectors | yes | yes |
 //! | [`cpio`] | cpio `newc` archive (initramfs) | yes | yes |
 //! | [`uki`] | PE/COFF unified kernel image | yes | yes |
@@ -22,6 +23,7 @@ pub mod fat;
 pub mod gpt;
 pub mod io;
 pub mod qcow2;
+pub mod sparse;
 pub mod stream;
 pub mod tree;
 pub mod uki;

@@ -186,12 +186,15 @@ mod tests {
 
     fn stanza(name: &str) -> String {
         let digest = "0123456789abcdef".repeat(4);
-        format!("Package: {name}\nVersion: 1-2\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 5\nSHA256: {digest}\n")
+        format!(
+            "Package: {name}\nVersion: 1-2\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 5\nSHA256: {digest}\n"
+        )
     }
 
     #[test]
     fn what_is_kept() {
-        let more = "Multi-Arch: allowed\nEssential: yes\nPriority: required\nInstalled-Size: 12\nDepends: b,\n c\n";
+        let more =
+            "Multi-Arch: allowed\nEssential: yes\nPriority: required\nInstalled-Size: 12\nDepends: b,\n c\n";
         let text = stanza("a") + more + "\n" + &stanza("b");
         let packages = parse(&text).unwrap();
         assert_eq!(packages.len(), 2);
@@ -207,13 +210,20 @@ mod tests {
         for (from, to, message) in [
             ("Package: b\n", "", "stanza 2: there is no Package"),
             ("Package: b", "Package: b/c", r#"stanza 2: "b/c" is no Package"#),
-            ("Version: 1-2\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 5\nSHA256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\n",
-                "\n", r#"stanza 1 (package "a"): there is no Architecture"#),
+            (
+                "Version: 1-2\nArchitecture: amd64\nFilename: pool/a.deb\nSize: 5\nSHA256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\n",
+                "\n",
+                r#"stanza 1 (package "a"): there is no Architecture"#,
+            ),
             ("pool/a.deb", "pool/../a.deb", r#"stanza 1 (package "a"): "pool/../a.deb" is no Filename"#),
             ("pool/a.deb", "/pool/a.deb", r#"stanza 1 (package "a"): "/pool/a.deb" is no Filename"#),
             ("Size: 5", "Size: -5", r#"stanza 1 (package "a"): "-5" is no Size"#),
             ("Version: 1-2", "Version: 1 2", r#"stanza 1 (package "a"): "1 2" is no Version"#),
-            ("SHA256: 0", "SHA256: ", r#"stanza 1 (package "a"): "123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" is no SHA256"#),
+            (
+                "SHA256: 0",
+                "SHA256: ",
+                r#"stanza 1 (package "a"): "123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" is no SHA256"#,
+            ),
         ] {
             assert!(good.contains(from), "{from}");
             assert_eq!(parse(&good.replacen(from, to, 1)).unwrap_err().to_string(), message);

@@ -145,7 +145,8 @@ impl Keyring {
 
 /// The fingerprints, or where there is none the key ids, that a signature names; upper-case hexadecimal.
 pub(super) fn issuers(signature: &Signature) -> Vec<String> {
-    let fingerprints: Vec<_> = signature.issuer_fingerprint().iter().map(|print| format!("{print:X}")).collect();
+    let fingerprints: Vec<_> =
+        signature.issuer_fingerprint().iter().map(|print| format!("{print:X}")).collect();
     if !fingerprints.is_empty() {
         return fingerprints;
     }
@@ -221,7 +222,8 @@ fn signing_keys(certificate: &SignedPublicKey) -> Vec<Key> {
         keys.push(key(KeyPacket::Primary(Box::new(primary.clone())), fingerprint.clone(), certificate_ends));
     }
     for subkey in &certificate.public_subkeys {
-        let of_primary = |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok();
+        let of_primary =
+            |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok();
         let held: Vec<_> = subkey.signatures.iter().filter(of_primary).collect();
         if held.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
             continue;

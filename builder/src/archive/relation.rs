@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn faults_are_named() {
-        for text in ["a b", "a (1)", "a (== 1)", "a (>= 1", "a | ", "-a", "a [amd64]", "a <!nocheck>", "a:", "a (>=)"] {
+        for text in
+            ["a b", "a (1)", "a (== 1)", "a (>= 1", "a | ", "-a", "a [amd64]", "a <!nocheck>", "a:", "a (>=)"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
         let error = parse("a, b (>= 1 2)").unwrap_err();
@@ -170,7 +172,10 @@ mod tests {
         ] {
             let clauses = parse(text).unwrap();
             let atom = clauses[0].0[0];
-            assert!(atom.admits(Version::parse(yes).unwrap()) && !atom.admits(Version::parse(no).unwrap()), "{text}");
+            assert!(
+                atom.admits(Version::parse(yes).unwrap()) && !atom.admits(Version::parse(no).unwrap()),
+                "{text}"
+            );
         }
     }
 

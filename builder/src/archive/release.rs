@@ -56,7 +56,9 @@ pub struct Expected<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No cleartext signed message.
-    #[error("it is no signed release file ({reason}); a login page of the network or a broken mirror can be the cause")]
+    #[error(
+        "it is no signed release file ({reason}); a login page of the network or a broken mirror can be the cause"
+    )]
     NotSigned {
         /// What the parser says.
         reason: String,
@@ -102,7 +104,9 @@ pub enum Error {
         wanted: String,
     },
     /// `Valid-Until` lies in the past.
-    #[error("it was valid until {until}, and now it is {now}; the mirror is stale, or the clock of this machine is wrong")]
+    #[error(
+        "it was valid until {until}, and now it is {now}; the mirror is stale, or the clock of this machine is wrong"
+    )]
     Expired {
         /// `Valid-Until`.
         until: String,
@@ -163,8 +167,10 @@ impl Release {
         };
         let mut files = BTreeMap::new();
         for line in stanza.get("SHA256").ok_or_else(|| missing("SHA256"))?.lines() {
-            let (path, listed) = parse_listed(line)
-                .ok_or_else(|| Error::BadField { field: "line of SHA256", value: Some(line.trim().to_owned()) })?;
+            let (path, listed) = parse_listed(line).ok_or_else(|| Error::BadField {
+                field: "line of SHA256",
+                value: Some(line.trim().to_owned()),
+            })?;
             files.insert(path.to_owned(), listed);
         }
         Ok(Self {
@@ -190,7 +196,9 @@ impl Release {
 
     fn check_dates(&self, now: i64) -> Result<(), Error> {
         match self.valid_until {
-            Some(until) if until < now => Err(Error::Expired { until: show_date(until), now: show_date(now) }),
+            Some(until) if until < now => {
+                Err(Error::Expired { until: show_date(until), now: show_date(now) })
+            }
             _ if self.date > now.saturating_add(CLOCK_SLACK) => {
                 Err(Error::FromTheFuture { date: show_date(self.date), now: show_date(now) })
             }

@@ -58,7 +58,9 @@ impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, near, versions, providers } = self;
         match (providers.is_empty(), versions.is_empty(), near.is_empty()) {
-            (false, ..) => write!(f, "{name} is a virtual package; name one that provides it: {}", providers.join(", ")),
+            (false, ..) => {
+                write!(f, "{name} is a virtual package; name one that provides it: {}", providers.join(", "))
+            }
             (_, false, _) => write!(f, "{name} is not there; there is {}", versions.join(", ")),
             (_, _, false) => write!(f, "there is no package {name}; near it are {}", near.join(", ")),
             (..) => write!(f, "there is no package {name}"),
@@ -106,7 +108,9 @@ pub enum Error {
         fault: NotARelation,
     },
     /// The bound on choices was hit.
-    #[error("the dependencies are too tangled: no answer after {MOST_CHOICES} choices; the first contradiction was: {first}")]
+    #[error(
+        "the dependencies are too tangled: no answer after {MOST_CHOICES} choices; the first contradiction was: {first}"
+    )]
     TooTangled {
         /// The first contradiction.
         first: String,
@@ -119,9 +123,11 @@ pub fn resolve(universe: &Universe<'_>, request: Request<'_>) -> Result<Vec<Chos
     let newest = Solver::new(universe, &goals, request.exclude, false).solve();
     let state = match newest {
         // apt looks at the newest version of each package alone; older ones are better than no answer.
-        Err(Error::Unsatisfiable { what, chain, others }) => Solver::new(universe, &goals, request.exclude, true)
-            .solve()
-            .map_err(|_| Error::Unsatisfiable { what, chain, others })?,
+        Err(Error::Unsatisfiable { what, chain, others }) => {
+            Solver::new(universe, &goals, request.exclude, true)
+                .solve()
+                .map_err(|_| Error::Unsatisfiable { what, chain, others })?
+        }
         other => other?,
     };
     let picks: Vec<Id> = state.chosen.values().map(|pick| pick.id).collect();
@@ -273,7 +279,8 @@ impl<'u, 'a> Solver<'u, 'a> {
     }
 
     fn solve(mut self) -> Result<State<'a>, Error> {
-        let mut state = State { open: (0..self.goals.len()).map(|at| (None, at)).collect(), ..State::default() };
+        let mut state =
+            State { open: (0..self.goals.len()).map(|at| (None, at)).collect(), ..State::default() };
         let mut stack: Vec<Choice<'a>> = Vec::new();
         let (mut first, mut choices) = (None, 0);
         loop {
@@ -281,7 +288,12 @@ impl<'u, 'a> Solver<'u, 'a> {
                 Ok(None) => return Ok(state),
                 Ok(Some((at, candidates, levels))) => {
                     let open = state.open[at];
-                    stack.push(Choice { before: state.clone(), open, candidates: candidates.into_iter(), levels });
+                    stack.push(Choice {
+                        before: state.clone(),
+                        open,
+                        candidates: candidates.into_iter(),
+                        levels,
+                    });
                     Levels::from([stack.len()])
                 }
                 Err(contradiction) => {
@@ -297,7 +309,10 @@ impl<'u, 'a> Solver<'u, 'a> {
                     return Err(Error::Unsatisfiable { what, chain, others: choices > 0 });
                 };
                 stack.truncate(level);
-                let Some(choice) = stack.last_mut() else { wrong.clear(); continue };
+                let Some(choice) = stack.last_mut() else {
+                    wrong.clear();
+                    continue;
+                };
                 wrong.remove(&level);
                 choice.levels.append(&mut wrong);
                 let mut levels = choice.levels.clone();
@@ -322,7 +337,10 @@ impl<'u, 'a> Solver<'u, 'a> {
     /// Follows what leaves no choice. Gives the first open dependency that does (its place, its candidates,
     /// what these rest on), or none when all is answered, or a contradiction.
     #[expect(clippy::type_complexity, reason = "read in one place")]
-    fn propagate(&mut self, state: &mut State<'a>) -> Result<Result<Option<(usize, Vec<Id>, Levels)>, Contradiction>, Error> {
+    fn propagate(
+        &mut self,
+        state: &mut State<'a>,
+    ) -> Result<Result<Option<(usize, Vec<Id>, Levels)>, Contradiction>, Error> {
         loop {
             let (mut at, mut moved, mut choice) = (0, false, None);
             while at < state.open.len() {
@@ -375,7 +393,9 @@ impl<'u, 'a> Solver<'u, 'a> {
         let is_chosen = |id: Id| self.universe.package(id).name;
         let Some(owner) = owner else {
             let ids = self.goals[at].ids.iter();
-            return Ok(ids.into_iter().any(|id| state.chosen.get(is_chosen(*id)).is_some_and(|pick| pick.id == *id)));
+            return Ok(ids
+                .into_iter()
+                .any(|id| state.chosen.get(is_chosen(*id)).is_some_and(|pick| pick.id == *id)));
         };
         let relations = self.relations(owner)?;
         let universe = self.universe;
@@ -463,7 +483,12 @@ impl<'u, 'a> Solver<'u, 'a> {
         Ok(None)
     }
 
-    fn contradiction(&mut self, state: &State<'a>, open: Open, levels: Levels) -> Result<Contradiction, Error> {
+    fn contradiction(
+        &mut self,
+        state: &State<'a>,
+        open: Open,
+        levels: Levels,
+    ) -> Result<Contradiction, Error> {
         let mut reasons = Vec::new();
         for id in self.possible(open)? {
             let reason = match self.obstacle(state, id)? {
@@ -474,7 +499,9 @@ impl<'u, 'a> Solver<'u, 'a> {
                 Some(Obstacle::OtherVersion(other)) => {
                     format!("{} is already chosen ({})", self.show(other), self.chain(state, other))
                 }
-                Some(Obstacle::Excluded) => format!("{} is excluded by the request", self.universe.package(id).name),
+                Some(Obstacle::Excluded) => {
+                    format!("{} is excluded by the request", self.universe.package(id).name)
+                }
                 None => continue,
             };
             reasons.push(reason);
@@ -503,7 +530,8 @@ impl<'u, 'a> Solver<'u, 'a> {
         if !versions.is_empty() {
             return versions.join(" and ");
         }
-        let providers: Vec<_> = self.universe.providers(atom.name).iter().map(|(id, _)| self.show(*id)).collect();
+        let providers: Vec<_> =
+            self.universe.providers(atom.name).iter().map(|(id, _)| self.show(*id)).collect();
         match providers.is_empty() {
             true => format!("there is no package {}", atom.name),
             false => format!("{} is provided by {} without that version", atom.name, providers.join(", ")),

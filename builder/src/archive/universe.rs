@@ -97,7 +97,8 @@ impl<'a> Universe<'a> {
     }
 
     fn newest_that(&self, holds: impl Fn(&Package<'a>) -> bool) -> Vec<&'a str> {
-        let newest = self.by_name.iter().filter(|(_, ids)| ids.first().is_some_and(|id| holds(self.package(*id))));
+        let newest =
+            self.by_name.iter().filter(|(_, ids)| ids.first().is_some_and(|id| holds(self.package(*id))));
         let mut names: Vec<_> = newest.map(|(name, _)| *name).collect();
         names.sort_unstable();
         names

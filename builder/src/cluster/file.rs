@@ -63,7 +63,7 @@ document! {
 
 words! {
     /// A distribution that roots are assembled from.
-    Distribution, "distribution" {
+    Distribution, "a distribution that this version builds" {
         /// Debian.
         Debian = "debian",
     }
@@ -71,7 +71,7 @@ words! {
 
 words! {
     /// A release of the distribution.
-    Suite, "suite that this version builds" {
+    Suite, "a suite that this version builds" {
         /// Debian 13.
         Trixie = "trixie",
     }
@@ -79,7 +79,7 @@ words! {
 
 words! {
     /// What can be done about a package's maintainer scripts.
-    ScriptRule, "rule for maintainer scripts" {
+    ScriptRule, "a rule for maintainer scripts" {
         /// Install the package without what its scripts would have done.
         Skip = "skip",
     }
@@ -149,7 +149,7 @@ impl Read for FirmwareItem {
                 "auto" => Some(Self::Auto),
                 "none" => Some(Self::None),
                 word => {
-                    let fault = unknown_word(word, &tree.span, "choice of firmware", &["auto", "none"]);
+                    let fault = unknown_word(word, &tree.span, "a choice of firmware", &["auto", "none"]);
                     let help = format!("{}; or a list of packages: [{word}]", fault.help);
                     faults.push(fault.help(help));
                     None
@@ -279,7 +279,7 @@ document! {
 
 words! {
     /// What a node does in the cluster.
-    Role, "role" {
+    Role, "a role" {
         /// Runs the control plane.
         Server = "server",
         /// Runs workloads.
@@ -291,7 +291,7 @@ words! {
 
 words! {
     /// Debian's name of a processor architecture.
-    Architecture, "architecture that this version builds" {
+    Architecture, "an architecture that this version builds" {
         /// x86-64.
         Amd64 = "amd64",
         /// 64-bit ARM.

@@ -121,7 +121,14 @@ mod tests {
         let id = Identity::new(cluster_id("home"), "k3s1");
         insta::assert_debug_snapshot!(
             (cluster_id("home"), id.machine_id(), id.disk_guid(Medium::Disk), id.fat_volume_id("ESP", Medium::Disk)),
-            @""
+            @r#"
+        (
+            5d561668-f360-5dfa-b0ca-b54d499f90d8,
+            "8e52f62119d751aeab3fd42bf72dcd0c",
+            ea2f352a-5bbe-5f98-b627-4714cdf81eb3,
+            2779563711,
+        )
+        "#
         );
     }
 }

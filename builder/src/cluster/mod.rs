@@ -14,7 +14,7 @@ mod words;
 
 pub use model::{
     Architecture, Base, Cluster, Distribution, Firmware, Fixed, Interface, Location, Mirror, Network, Node,
-    Overlay, Role, Suite, User,
+    Overlay, Role, Suite, UnknownNode, User,
 };
 pub use read::{Spanned, Text};
 
@@ -37,7 +37,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -112,6 +112,12 @@ fn read_file(source: &str) -> (Option<ClusterFile>, Vec<Fault>) {
     }
     let written = tree.and_then(|tree| ClusterFile::read(&tree, &mut faults));
     (written, faults)
+}
+
+/// Bytes of a size with its unit, such as `20G`, `1.5GiB` (powers of 1024) or `2GB` (of 1000), rounded up to a
+/// whole MiB. The error is the reason why `text` is none.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
+    size::parse(text)
 }
 
 /// True when `line` has the structure of an SSH public key that a cluster file may hold.

@@ -2,6 +2,7 @@
 
 pub use super::file::{Architecture, Distribution, Role, Suite};
 use super::identity::Identity;
+use crate::diag::nearest;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -178,10 +179,42 @@ pub struct User {
     pub password_hash: Option<String>,
 }
 
+/// A name was asked for that no node has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownNode {
+    /// That name.
+    pub name: String,
+    /// The node that was most likely meant.
+    pub near: Option<String>,
+    /// Every node of the cluster.
+    pub all: Vec<String>,
+}
+
+impl std::fmt::Display for UnknownNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the cluster has no node {:?}: ", self.name)?;
+        if let Some(near) = &self.near {
+            write!(f, "did you mean `{near}`? ")?;
+        }
+        write!(f, "its nodes are {}", self.all.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownNode {}
+
 impl Cluster {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
+    }
+    /// The nodes of these names, in the order of the file and once each; all nodes when `names` is empty.
+    pub fn select(&self, names: &[String]) -> Result<Vec<&Node>, UnknownNode> {
+        if let Some(name) = names.iter().find(|name| self.node(name).is_none()) {
+            let all: Vec<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
+            let near = nearest(name, all.iter().map(String::as_str)).map(str::to_owned);
+            return Err(UnknownNode { name: name.clone(), near, all });
+        }
+        Ok(self.nodes.iter().filter(|node| names.is_empty() || names.contains(&node.name)).collect())
     }
     /// Every identifier of a node.
     pub fn identity(&self, node: &Node) -> Identity {
@@ -206,9 +239,16 @@ impl Cluster {
     pub fn all_packages(&self, node: &Node) -> BTreeSet<String> {
         let architecture = node.architecture.as_str();
         let mut packages = self.packages(node);
-        packages.extend(super::overlay::base().packages.iter().map(|p| p.replace("@ARCHITECTURE@", architecture)));
+        packages.extend(
+            super::overlay::base().packages.iter().map(|p| p.replace("@ARCHITECTURE@", architecture)),
+        );
         if self.base.firmware == Firmware::Auto {
-            packages.extend(AUTO_FIRMWARE.iter().filter(|(only, _)| only.is_none_or(|a| a == node.architecture)).map(|(_, p)| (*p).to_owned()));
+            packages.extend(
+                AUTO_FIRMWARE
+                    .iter()
+                    .filter(|(only, _)| only.is_none_or(|a| a == node.architecture))
+                    .map(|(_, p)| (*p).to_owned()),
+            );
         }
         packages
     }

@@ -307,5 +307,5 @@ pub(super) fn unknown_word(word: &str, span: &Span, what: &str, words: &[&str]) 
         || format!("possible here: {all}"),
         |near| format!("did you mean `{near}`? possible here: {all}"),
     );
-    Fault::error("unknown-value", span, format!("`{word}` is no {what}")).label("unknown").help(help)
+    Fault::error("unknown-value", span, format!("`{word}` is not {what}")).label("unknown").help(help)
 }

@@ -47,7 +47,7 @@ pub(super) fn check(line: &str) -> Result<(), Wrong> {
     }
     if !TYPES.contains(&kind) {
         return Err(wrong(
-            "this is no SSH public key: it doesn't start with a key type such as `ssh-ed25519`",
+            "this is not an SSH public key: it doesn't start with a key type such as `ssh-ed25519`",
         ));
     }
     let Some(body) = words.next() else {

@@ -72,7 +72,7 @@ pub(crate) fn parse(source: &str) -> (Option<Tree>, Vec<Fault>) {
             Ok((event, span)) => {
                 let range = span.byte_range().unwrap_or(0..0);
                 if let Err(fault) = builder.take(event, range) {
-                    builder.faults.push(fault);
+                    builder.faults.push(*fault);
                     return (None, builder.faults);
                 }
             }
@@ -94,6 +94,8 @@ pub(crate) fn parse(source: &str) -> (Option<Tree>, Vec<Fault>) {
 struct Open {
     tree: Tree,
     anchor: usize,
+    /// The keys of a mapping so far.
+    keys: BTreeMap<String, Span>,
     /// The key that waits for its value.
     key: Option<(Option<String>, Span)>,
 }
@@ -109,17 +111,19 @@ struct Builder {
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Fault>> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Fault::error("documents", &span, "a second YAML document starts here")
-                        .help("a cluster file is one document: remove the `---` and what follows"));
+                    let fault = Fault::error("documents", &span, "a second YAML document starts here");
+                    let help = "a cluster file is one document: remove the `---` and what follows";
+                    return Err(Box::new(fault.help(help)));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let value = self.scalar(&text, style, tag.as_deref(), &span);
+                let is_text = self.tag_says_text(tag.as_deref(), &span) || style != ScalarStyle::Plain;
+                let value = if is_text { Value::Text(text.into_owned()) } else { plain(&text) };
                 self.add(Tree { span, value }, anchor)?;
             }
             Event::SequenceStart(_, anchor, _) => self.begin(Value::List(Vec::new()), span, anchor)?,
@@ -138,8 +142,10 @@ impl Builder {
                     self.add(copy, 0)?;
                 }
                 None => {
-                    return Err(Fault::error("alias", &span, "this alias stands inside its own anchor")
-                        .help("write the value out"));
+                    return Err(Box::new(
+                        Fault::error("alias", &span, "this alias stands inside its own anchor")
+                            .help("write the value out"),
+                    ));
                 }
             },
             _ => {}
@@ -147,24 +153,23 @@ impl Builder {
         Ok(())
     }
 
-    fn begin(&mut self, value: Value, span: Span, anchor: usize) -> Result<(), Fault> {
+    fn begin(&mut self, value: Value, span: Span, anchor: usize) -> Result<(), Box<Fault>> {
         if self.open.len() == MAX_DEPTH {
-            return Err(Fault::error("too-deep", &span, format!("nested more than {MAX_DEPTH} deep"))
-                .help("a cluster file needs no more than six levels"));
+            return Err(Box::new(
+                Fault::error("too-deep", &span, format!("nested more than {MAX_DEPTH} deep"))
+                    .help("a cluster file needs no more than six levels"),
+            ));
         }
-        self.open.push(Open { tree: Tree { span, value }, anchor, key: None });
+        self.open.push(Open { tree: Tree { span, value }, anchor, keys: BTreeMap::new(), key: None });
         Ok(())
     }
 
-    fn add(&mut self, tree: Tree, anchor: usize) -> Result<(), Fault> {
+    fn add(&mut self, tree: Tree, anchor: usize) -> Result<(), Box<Fault>> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(Fault::error(
-                "too-large",
-                &tree.span,
-                format!("more than {MAX_NODES} values in all"),
-            )
-            .help("is this a cluster file? aliases count as often as they are used"));
+            let message = format!("more than {MAX_NODES} values in all");
+            let help = "is this a cluster file? aliases count as often as they are used";
+            return Err(Box::new(Fault::error("too-large", &tree.span, message).help(help)));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, tree.clone());
@@ -178,15 +183,16 @@ impl Builder {
             Value::Map(entries) => match open.key.take() {
                 None => open.key = Some((key_text(&tree, &mut self.faults), tree.span)),
                 Some((Some(key), key_span)) => {
-                    if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                    if let Some(first) = open.keys.get(&key) {
                         let message = format!("the key `{key}` is given twice");
                         self.faults.push(
                             Fault::error("duplicate-key", &key_span, message)
                                 .label("again here")
-                                .also(&first.key_span, "first here")
+                                .also(first, "first here")
                                 .help("keep one of the two"),
                         );
                     } else {
+                        open.keys.insert(key.clone(), key_span.clone());
                         entries.push(Entry { key, key_span, value: tree });
                     }
                 }
@@ -197,17 +203,15 @@ impl Builder {
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Value {
-        let core = tag.map(ToString::to_string);
-        match core.as_deref() {
-            None => {}
-            Some(tag) if tag.ends_with("str") || tag == "!" => return Value::Text(text.to_owned()),
-            Some(tag) => {
-                let message = format!("the tag `{tag}` means nothing here");
-                self.faults.push(Fault::error("tag", span, message).help("remove the tag"));
-            }
+    /// `!!str` and `!` make text of any scalar (YAML 1.2.2 §10.1.1.3, §6.9.1); no other tag is taken.
+    fn tag_says_text(&mut self, tag: Option<&Tag>, span: &Span) -> bool {
+        let Some(tag) = tag.map(ToString::to_string) else { return false };
+        let text = tag == "!" || tag.ends_with("str");
+        if !text {
+            let message = format!("the tag `{tag}` means nothing here");
+            self.faults.push(Fault::error("tag", span, message).help("remove the tag"));
         }
-        if style == ScalarStyle::Plain { plain(text) } else { Value::Text(text.to_owned()) }
+        text
     }
 }
 

@@ -22,12 +22,12 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// The text when `rule` takes it; else a fault `<code>`: "`text` is no <what>: reason".
+    /// The text when `rule` takes it; else a fault `<code>`: "`text` is not <what>: reason".
     fn word(&mut self, text: &Text, rule: Rule) -> Option<String> {
         match (rule.check)(&text.value) {
             Ok(()) => Some(text.value.clone()),
             Err(reason) => {
-                let message = format!("{:?} is no {}: {reason}", text.value, rule.what);
+                let message = format!("{:?} is not {}: {reason}", text.value, rule.what);
                 self.faults.push(Fault::error(rule.code, &text.span, message).label("here").help(rule.help));
                 None
             }
@@ -50,26 +50,26 @@ struct Rule {
 
 const NAME: Rule = Rule {
     check: words::host_label,
-    what: "host name (RFC 1123)",
+    what: "a host name (RFC 1123)",
     code: "host-name",
     help: "use a-z, 0-9 and inner hyphens, at most 63 of them, such as `node-1`",
 };
-const CLUSTER_NAME: Rule = Rule { what: "name of a cluster", code: "cluster-name", ..NAME };
+const CLUSTER_NAME: Rule = Rule { what: "a name for a cluster", code: "cluster-name", ..NAME };
 const DOMAIN: Rule = Rule {
     check: words::domain,
-    what: "domain name",
+    what: "a domain name",
     code: "domain",
     help: "write labels of a-z, 0-9 and inner hyphens with dots between, such as `home.arpa`",
 };
 const TIME_ZONE: Rule = Rule {
     check: words::time_zone,
-    what: "time zone",
+    what: "a time zone",
     code: "time-zone",
     help: "write it as the tz database does, such as `Europe/Berlin` or `UTC`; `timedatectl list-timezones` lists them",
 };
 const PACKAGE: Rule = Rule {
     check: words::package,
-    what: "package name",
+    what: "a package name",
     code: "package-name",
     help: "write the name as `apt list` shows it in front of the slash, such as `htop`",
 };
@@ -126,7 +126,7 @@ impl Check<'_> {
             return Some(text.value.clone());
         }
         let help = "write an address or a name, without `https://` and without a port, such as `k3s1.local`";
-        self.word(text, Rule { what: "address or host name", code: "endpoint", help, ..DOMAIN })
+        self.word(text, Rule { what: "an address or a host name", code: "endpoint", help, ..DOMAIN })
     }
 
     /// A plain name as endpoint that is nearly, but not quite, a node's.
@@ -208,7 +208,8 @@ impl Check<'_> {
     fn access(&mut self, section: &NodeSection, users: &[User]) {
         let locked_out = users.iter().all(|user| user.ssh_keys.is_empty() && user.password_hash.is_none());
         // Faults in keys have been reported already; the warning would only repeat them.
-        let reported = self.faults.iter().any(|fault| fault.code == "ssh-key" || fault.code == "private-key");
+        let reported =
+            self.faults.iter().any(|fault| matches!(fault.code, "ssh-key" | "private-key" | "password-hash"));
         let Some(name) = section.name.as_ref().filter(|_| locked_out && !reported) else { return };
         let message = format!("nobody can log in to `{}`: no user has an SSH key or a password", name.value);
         let fault = Fault::warning("no-login", &name.span, message).label("this node");

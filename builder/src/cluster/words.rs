@@ -169,6 +169,16 @@ pub(super) fn kernel_argument(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A systemd unit's name (systemd.unit(5)).
+pub(super) fn unit(text: &str) -> Result<(), &'static str> {
+    const KINDS: [&str; 6] = ["service", "socket", "timer", "target", "mount", "path"];
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
+    match text.rsplit_once('.') {
+        Some((name, kind)) if !name.is_empty() && KINDS.contains(&kind) && text.chars().all(fits) => Ok(()),
+        _ => Err("it is not the name of a systemd unit"),
+    }
+}
+
 /// A kernel module's name.
 pub(super) fn module(text: &str) -> Result<(), &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');

@@ -8,14 +8,43 @@ pub(super) fn mask(source: &str) -> String {
     armoured_keys(source, &mut bytes);
     tokens(source, &mut bytes);
     password_values(source, &mut bytes);
+    terminal_controls(&mut bytes);
     // Only whole characters are overwritten, each of their bytes with an ASCII one.
     String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A message in the same way, and not longer than anybody reads.
+pub(super) fn mask_message(message: &str) -> String {
+    const LONGEST: usize = 400;
+    let mut bytes = message.as_bytes().to_vec();
+    armoured_keys(message, &mut bytes);
+    tokens(message, &mut bytes);
+    let masked = String::from_utf8(bytes).unwrap_or_default();
+    let masked = masked.replace(char::is_control, "?");
+    match masked.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &masked[..end]),
+        None => masked,
+    }
 }
 
 fn hide(bytes: &mut [u8], start: usize, end: usize) {
     for byte in &mut bytes[start..end] {
         if !matches!(*byte, b'\n' | b'\r') {
             *byte = b'*';
+        }
+    }
+}
+
+/// What a terminal would take for an order. Continuation bytes of UTF-8 are none: C1 controls, as two bytes,
+/// end in 0x80 to 0x9f behind 0xc2, and become two question marks.
+fn terminal_controls(bytes: &mut [u8]) {
+    for at in 0..bytes.len() {
+        let (byte, before) = (bytes[at], at.checked_sub(1).map(|at| bytes[at]));
+        if (byte < b' ' && !matches!(byte, b'\n' | b'\r' | b'\t')) || byte == 0x7f {
+            bytes[at] = b'?';
+        } else if before == Some(0xc2) && (0x80..0xa0).contains(&byte) {
+            bytes[at - 1] = b'?';
+            bytes[at] = b'?';
         }
     }
 }
@@ -45,8 +74,9 @@ fn armoured_keys(source: &str, bytes: &mut [u8]) {
 /// Secrets that are one word: age identities, the body of an OpenSSH private key, crypt(5) hashes.
 fn tokens(source: &str, bytes: &mut [u8]) {
     let mut start = 0;
-    for token in source.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',')) {
-        let word = token.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ','));
+    let between = |c: char| c.is_whitespace() || "\"'`,:=()[]{}".contains(c);
+    for token in source.split_inclusive(between) {
+        let word = token.trim_end_matches(between);
         let hash = word.starts_with('$') && word[1..].find('$').is_some_and(|at| (1..10).contains(&at));
         // "openssh-key-v1" in base64.
         if hash
@@ -59,17 +89,32 @@ fn tokens(source: &str, bytes: &mut [u8]) {
     }
 }
 
-/// Whatever stands behind `password_hash:`, which may be a password by mistake; and behind `password:`.
+/// Whatever stands behind `password_hash:`, which may be a password by mistake, and behind `password:`; on
+/// the same line, and on those below that are indented further than the key, or the next one if there is
+/// nothing behind the key.
 fn password_values(source: &str, bytes: &mut [u8]) {
+    let indent = |line: &str| line.len() - line.trim_start().len();
     let mut start = 0;
+    // Column of the key whose value may go on, and whether it has begun.
+    let mut open: Option<(usize, bool)> = None;
     for line in source.split_inclusive('\n') {
+        let text_end = line.trim_end().len();
         let lower = line.to_ascii_lowercase();
+        if let Some((column, begun)) = open.filter(|_| text_end > 0) {
+            if indent(line) > column || !begun {
+                hide(bytes, start + indent(line), start + text_end.max(indent(line)));
+                open = Some((column, true));
+            } else {
+                open = None;
+            }
+        }
         if let Some(key) = lower.find("password_hash").or_else(|| lower.find("password:"))
             && let Some(colon) = lower[key..].find(':')
         {
             let value = key + colon + 1;
-            let blank = line[value..].len() - line[value..].trim_start().len();
-            hide(bytes, start + value + blank, start + line.trim_end().len().max(value + blank));
+            let value = value + indent(&line[value..]);
+            hide(bytes, start + value, start + text_end.max(value));
+            open = Some((key, value < text_end));
         }
         start += line.len();
     }
@@ -84,14 +129,16 @@ mod tests {
         let begin = format!("-----BEGIN OPENSSH {} KEY-----", "PRIVATE");
         let source = format!(
             "ssh_keys:\n  - |\n    {begin}\n    c2VjcmV0\n    -----END OPENSSH KEY-----\nname: é\n\
-             password_hash: hunter2\nother: [\"$6$salt$hash\"]\n"
+             password_hash: hunter2\npassword_hash:\n\n  hunter2\n  hunter2\nother: [\"$6$salt$hash\"]\n"
         );
         let masked = mask(&source);
         assert_eq!(masked.len(), source.len());
         for secret in ["c2VjcmV0", "hunter2", "salt", "BEGIN"] {
             assert!(!masked.contains(secret), "{secret} is still in {masked}");
         }
-        assert!(masked.contains("name: é\npassword_hash: *******\nother: [\"***"));
+        assert!(masked.contains(
+            "name: é\npassword_hash: *******\npassword_hash:\n\n  *******\n  *******\nother: [\"***"
+        ));
     }
 
     proptest::proptest! {

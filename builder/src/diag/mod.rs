@@ -82,6 +82,8 @@ pub struct Report {
     pub file: PathBuf,
     /// Its text, secrets already masked; byte offsets are those of the file.
     source: String,
+    /// Where its lines start.
+    lines: Vec<usize>,
     /// In the order of their places.
     faults: Vec<Fault>,
 }
@@ -90,9 +92,16 @@ impl Report {
     /// Collects `faults` of `file`. Private keys and password hashes in `source` are masked here, so that
     /// no later step can show them.
     pub fn new(file: &Path, source: &str, mut faults: Vec<Fault>) -> Self {
+        for fault in &mut faults {
+            // Messages quote what they were given, and that may be a key in the wrong place.
+            fault.message = mask::mask_message(&fault.message);
+            fault.help = mask::mask_message(&fault.help);
+        }
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
         faults.dedup();
-        Self { file: file.to_owned(), source: mask::mask(source), faults }
+        let starts = source.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        Self { file: file.to_owned(), source: mask::mask(source), lines, faults }
     }
     /// The faults, in the order of their places.
     pub fn faults(&self) -> &[Fault] {
@@ -112,9 +121,9 @@ impl Report {
         while !self.source.is_char_boundary(end) {
             end -= 1;
         }
-        let before = &self.source[..end];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = self.lines.partition_point(|start| *start <= end).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        (line, self.source[start..end].chars().count() + 1)
     }
     /// `2 errors and 1 warning in cluster.yaml`.
     pub fn summary(&self) -> String {

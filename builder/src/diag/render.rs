@@ -2,12 +2,15 @@
 
 use super::{Fault, Report, Severity, Span};
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource, SourceCode,
-    SpanContents, ThemeCharacters, ThemeStyles,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SpanContents, ThemeCharacters, ThemeStyles,
 };
 
 /// What miette asks for as context, and [`Lines`] answers with the line and no neighbours.
 const WHOLE_LINE: usize = 1;
+
+/// More faults than this nobody reads at once.
+const MOST_DRAWN: usize = 100;
 
 /// What the place where a report is shown can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +49,21 @@ impl Report {
             .with_context_lines(WHOLE_LINE)
             .with_width(style.width);
         let mut text = String::new();
-        for fault in &self.faults {
-            let shown = Shown { report: self, fault, source: self.named() };
+        for fault in self.faults.iter().take(MOST_DRAWN) {
+            let shown = Shown { report: self, fault, source: Lines(self) };
             if handler.render_report(&mut text, &shown).is_err() {
                 let (line, column) = self.place(fault.span.start);
                 text.push_str(&format!("{}:{line}:{column}: {}\n", self.file.display(), fault.message));
             }
             text.push('\n');
         }
+        if let Some(more) = self.faults.len().checked_sub(MOST_DRAWN).filter(|more| *more > 0) {
+            text.push_str(&format!("  and {more} more, which `--json` lists\n"));
+        }
         // miette pads lines that it fills; trailing blanks are noise in logs and golden files.
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         let text = lines.join("\n").trim_matches('\n').to_owned();
         if text.is_empty() { text } else { text + "\n" }
-    }
-
-    fn named(&self) -> Lines {
-        Lines(NamedSource::new(self.file.display().to_string(), self.source.clone()))
     }
 
     /// A span that miette can draw: inside the text, on character boundaries, on one line.
@@ -108,24 +110,31 @@ pub fn json<'a>(reports: impl IntoIterator<Item = &'a Report>) -> serde_json::Va
 /// A source of which miette draws the whole lines of a span: without context it would draw the span's own
 /// bytes only, and with context the neighbours too, which say nothing about the fault.
 #[derive(Debug)]
-struct Lines(NamedSource<String>);
+struct Lines<'r>(&'r Report);
 
-impl SourceCode for Lines {
+impl SourceCode for Lines<'_> {
     fn read_span<'a>(
         &'a self,
         span: &miette::SourceSpan,
         before: usize,
         _: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        if before != WHOLE_LINE {
-            return self.0.read_span(span, 0, 0);
+        let text = self.0.source.as_str();
+        let (mut start, mut end) = (span.offset(), span.offset() + span.len());
+        if before == WHOLE_LINE {
+            start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+            end = text[end..].find('\n').map_or(text.len(), |newline| end + newline);
         }
-        let text = self.0.inner();
-        let at = span.offset().min(text.len());
-        let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        let end = (span.offset() + span.len()).min(text.len());
-        let end = text[end..].find('\n').map_or(text.len(), |newline| end + newline);
-        self.0.read_span(&(start..end).into(), 0, 0)
+        let contents = text.get(start..end).ok_or(MietteError::OutOfBounds)?;
+        let (line, column) = self.0.place(start);
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.0.file.display().to_string(),
+            contents.as_bytes(),
+            (start..end).into(),
+            line - 1,
+            column - 1,
+            contents.lines().count(),
+        )))
     }
 }
 
@@ -134,7 +143,7 @@ impl SourceCode for Lines {
 struct Shown<'a> {
     report: &'a Report,
     fault: &'a Fault,
-    source: Lines,
+    source: Lines<'a>,
 }
 
 impl std::fmt::Display for Shown<'_> {

@@ -100,7 +100,7 @@ impl Ui {
     /// Faults with their lines and carets, to stderr; warnings not with `--quiet`.
     pub fn report(&self, report: &Report) {
         if report.has_errors() || (!self.wish.quiet && report.count(Severity::Warning) > 0) {
-            self.line(report.render(&self.style).trim_end());
+            self.line(&report.render(&self.style));
         }
     }
     /// A result, to stdout, always; a newline follows. A reader that has gone away is no fault of ours.

@@ -18,7 +18,9 @@ pub enum Error {
     #[error(transparent)]
     Render(#[from] render::Error),
     /// The lock was made for another request.
-    #[error("the lock has no package set for node {node} ({architecture}): the cluster file has changed since; run `kiln lock`")]
+    #[error(
+        "the lock has no package set for node {node} ({architecture}): the cluster file has changed since; run `kiln lock`"
+    )]
     NotLocked {
         /// The node.
         node: String,
@@ -67,7 +69,8 @@ pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) ->
             return Err(Error::Architecture { node: node.name.clone(), architecture });
         }
         let request = request(cluster, node);
-        let set = lock.roots.iter().position(|root| root.architecture == architecture && root.request == request);
+        let set =
+            lock.roots.iter().position(|root| root.architecture == architecture && root.request == request);
         let set = set.ok_or_else(|| Error::NotLocked { node: node.name.clone(), architecture })?;
         let root = *known.entry((set, node.sector_size)).or_insert_with(|| {
             let inputs = root_inputs(cluster, lock, &lock.roots[set], node.sector_size, &gathered.overlays);
@@ -109,7 +112,8 @@ fn root_inputs(
     sector_size: u32,
     overlays: &[Overlay],
 ) -> Inputs {
-    let overlays: Vec<String> = overlays.iter().map(|layer| format!("{} {}", layer.name, layer.digest)).collect();
+    let overlays: Vec<String> =
+        overlays.iter().map(|layer| format!("{} {}", layer.name, layer.digest)).collect();
     let packages: Vec<String> =
         set.packages.iter().map(|p| format!("{} {} {}", p.name, p.version, p.sha256)).collect();
     let skipped: Vec<&str> = cluster.base.skip_scripts.iter().map(String::as_str).collect();

@@ -106,7 +106,7 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     }
     let image = describe(building, &disk, (&written, sha256));
     partial.finish()?;
-    files.insert(path, document::File { size, sha256 });
+    files.insert(path.clone(), document::File { size, sha256 });
     for (path, file, partial) in others {
         partial.finish()?;
         files.insert(path, file);
@@ -197,9 +197,12 @@ fn other(
     let failed = |reason: String| Error::Form { path: path.clone(), reason };
     let mut partial = output.create(&path)?;
     match form {
-        Form::Zstd => compress(raw.file(), partial.file(), building.threads).map_err(|e| failed(e.to_string()))?,
+        Form::Zstd => {
+            compress(raw.file(), partial.file(), building.threads).map_err(|e| failed(e.to_string()))?
+        }
         Form::Qcow2 => {
-            qcow2::write(raw.file(), partial.file()).map_err(|e| failed(e.to_string()))?;
+            let options = qcow2::Options { zstd_level: None };
+            qcow2::write(raw.file(), options, partial.file()).map_err(|e| failed(e.to_string()))?;
         }
     }
     let (sha256, size) = image::digest(partial.file()).map_err(|e| failed(e.to_string()))?;

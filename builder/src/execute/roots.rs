@@ -51,7 +51,9 @@ pub enum Error {
     #[error("EFI system partition: {0}")]
     Fat(#[from] fat::WriteError),
     /// The root does not fit the size that the cluster file gives.
-    #[error("the root needs {needed} MiB and base.root_size gives {given} MiB: give it more, or leave it out")]
+    #[error(
+        "the root needs {needed} MiB and base.root_size gives {given} MiB: give it more, or leave it out"
+    )]
     TooSmall {
         /// MiB that are needed.
         needed: u64,
@@ -136,6 +138,8 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
         ..boot::Options::default()
     };
     let mut boot = boot::assemble(&tree, &options)?;
+    // The kernel is in the boot chain now; sealing drops /boot from the root.
+    let tree = rootfs::seal(tree);
     boot.esp.iter_mut().for_each(|(_, entry)| entry.meta.mtime = time);
 
     (making.step)("file systems");
@@ -173,14 +177,15 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
         Ok::<_, io::Error>((root?.0, esp?.0))
     })
     .map_err(read)?;
-    let facts = Facts { boot: boot.facts, root_bytes, root_sha256, esp_bytes, esp_sha256, entries: tree.len() };
+    let facts =
+        Facts { boot: boot.facts, root_bytes, root_sha256, esp_bytes, esp_sha256, entries: tree.len() };
     // The facts go last: where they are, all of it is.
     let json = serde_json::to_vec(&facts).map_err(|error| read(error.into()))?;
     store(cache, &blob(&plan.key, "facts"), |file| io::Write::write_all(file, &json))?;
     Ok(Root { root: Arc::new(root), esp: Arc::new(esp), facts })
 }
 
-/// The file tree of a root.
+/// The file tree of a root, as configuring and overlays leave it.
 fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
     (making.step)("unpacking");
     let packages = unpack::unpack(&plan.root.packages.packages, cache, making.threads, &|_| ())?;
@@ -203,7 +208,7 @@ fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Err
     tree.make_parents(HELPER, &parent);
     tree.insert(HELPER, helper);
     rootfs::enable(&mut tree, making.enable, time)?;
-    Ok(rootfs::seal(tree))
+    Ok(tree)
 }
 
 /// Bytes of the slot: a quarter more than is needed today, or what the user says.

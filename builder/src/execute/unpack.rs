@@ -57,7 +57,9 @@ pub fn unpack(
             results.lock().unwrap_or_else(PoisonError::into_inner).push((*at, result));
         }
     };
-    std::thread::scope(|scope| (0..threads.clamp(1, packages.len().max(1))).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| {
+        (0..threads.clamp(1, packages.len().max(1))).for_each(|_| drop(scope.spawn(work)))
+    });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
@@ -70,7 +72,8 @@ fn one(package: &lock::Package, cache: &Cache) -> Result<Unpacked, Error> {
     let open = || File::open(&path).map_err(|error| failed(deb::Error::Read(error)));
     let (control, data) = match cache.unpacked(&package.sha256) {
         Some(data) => {
-            let control = deb::read_control(&mut BufReader::new(open()?), &Limits::default()).map_err(failed)?;
+            let control =
+                deb::read_control(&mut BufReader::new(open()?), &Limits::default()).map_err(failed)?;
             (control, data)
         }
         None => {
@@ -91,7 +94,11 @@ fn one(package: &lock::Package, cache: &Cache) -> Result<Unpacked, Error> {
             match result {
                 Some(Err(error)) => return Err(failed(error)),
                 Some(Ok(control)) => (control, stored?),
-                None => return Err(stored.map(|_| Error::Gone(label.clone())).map_or_else(Error::from, |gone| gone)),
+                None => {
+                    return Err(stored
+                        .map(|_| Error::Gone(label.clone()))
+                        .map_or_else(Error::from, |gone| gone));
+                }
             }
         }
     };

@@ -139,7 +139,8 @@ impl<'a> Fetcher<'a> {
         };
         let (mut tried, mut shown) = (Vec::new(), 0);
         for location in &wanted.from {
-            let fetched = self.patiently(wanted, location, || self.try_file(wanted, location, &mut partial, &mut shown));
+            let fetched = self
+                .patiently(wanted, location, || self.try_file(wanted, location, &mut partial, &mut shown));
             match fetched? {
                 Ok(()) => return Ok(partial.finish()?),
                 Err(reason) => tried.push(self.note(wanted, location, reason)),
@@ -216,7 +217,13 @@ impl<'a> Fetcher<'a> {
     }
 
     /// One try at one place, appending to what is there.
-    fn try_file(&self, wanted: &Wanted, location: &Location, partial: &mut Partial, shown: &mut u64) -> Result<(), End> {
+    fn try_file(
+        &self,
+        wanted: &Wanted,
+        location: &Location,
+        partial: &mut Partial,
+        shown: &mut u64,
+    ) -> Result<(), End> {
         let path = partial.path().to_owned();
         let write_fault = |fault| cache::Error::io("write", &path, fault);
         let most = wanted.size.unwrap_or(MOST);
@@ -251,7 +258,9 @@ impl<'a> Fetcher<'a> {
                 have += read.len() as u64;
                 if have > most {
                     file.set_len(0).map_err(write_fault)?;
-                    return Err(End::Fault(Fault::Lasting(format!("it sends more than the {most} bytes of the file"))));
+                    return Err(End::Fault(Fault::Lasting(format!(
+                        "it sends more than the {most} bytes of the file"
+                    ))));
                 }
                 file.write_all(read).map_err(write_fault)?;
                 hashing.write_all(read).map_err(write_fault)?;

@@ -100,7 +100,9 @@ impl Client {
             })?,
             // The server's file ends before the part that is here: begin anew.
             416 if from > 0 => return self.get_http(address, 0),
-            404 | 410 => return Err(Fault::Lasting(format!("it has no such file (HTTP {})", status.as_u16()))),
+            404 | 410 => {
+                return Err(Fault::Lasting(format!("it has no such file (HTTP {})", status.as_u16())));
+            }
             408 | 425 | 429 | 500..=599 => return Err(Fault::Passing(format!("it answers HTTP {status}"))),
             _ => return Err(Fault::Lasting(format!("it answers HTTP {status}"))),
         };

@@ -60,7 +60,9 @@ impl fmt::Display for Location {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The address does not say of which archive it is.
-    #[error("mirror {mirror}: its last part is neither debian nor debian-security; write debian={mirror} or debian-security={mirror}")]
+    #[error(
+        "mirror {mirror}: its last part is neither debian nor debian-security; write debian={mirror} or debian-security={mirror}"
+    )]
     WhichArchive {
         /// As it was given, without credentials.
         mirror: String,
@@ -174,7 +176,8 @@ impl Mirrors {
             self.folders.push(folder);
             return Ok(());
         }
-        let archive = said.or(archive_of(place.trim_end_matches('/'))).ok_or(Error::WhichArchive { mirror })?;
+        let archive =
+            said.or(archive_of(place.trim_end_matches('/'))).ok_or(Error::WhichArchive { mirror })?;
         self.add(archive, Location::File(folder));
         Ok(())
     }

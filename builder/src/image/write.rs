@@ -52,12 +52,14 @@ pub fn write(disk: &Disk, target: &mut File) -> Result<Written, Error> {
             Body::Ext4 { blob, uuid } => {
                 copy(blob, target, *at)?;
                 let mut window = Shifted::new(target, at.start);
-                ext4::set_uuid(blob, &mut window, *uuid.as_bytes()).map_err(|e| failed(e.to_string()))?;
+                ext4::set_uuid(blob.as_ref(), &mut window, *uuid.as_bytes())
+                    .map_err(|e| failed(e.to_string()))?;
             }
             Body::FatCopy { blob, volume_id } => {
                 copy(blob, target, *at)?;
                 let mut window = Shifted::new(target, at.start);
-                fat::set_volume_id(blob, &mut window, *volume_id).map_err(|e| failed(e.to_string()))?;
+                fat::set_volume_id(blob.as_ref(), &mut window, *volume_id)
+                    .map_err(|e| failed(e.to_string()))?;
             }
             Body::Fat { tree, label, volume_id, created } => {
                 let options = fat::Options {

@@ -104,10 +104,8 @@ pub fn key(inputs: &Inputs) -> String {
 
 /// Decides. With `fresh`, nothing but downloaded packages counts as present.
 pub fn plan(roots: Vec<RootInputs>, nodes: Vec<NodeInputs>, present: &Present, fresh: bool) -> Plan {
-    let nodes: Vec<NodePlan> = nodes
-        .into_iter()
-        .map(|node| NodePlan { action: action(&node, present, fresh), node })
-        .collect();
+    let nodes: Vec<NodePlan> =
+        nodes.into_iter().map(|node| NodePlan { action: action(&node, present, fresh), node }).collect();
     let roots = roots
         .into_iter()
         .enumerate()

@@ -81,7 +81,8 @@ struct Member {
 }
 
 fn collect(overlay: &str, top: &Path, folder: &Path, members: &mut Vec<Member>) -> Result<(), Error> {
-    let read = |path: &Path, source| Error::Read { overlay: overlay.to_owned(), path: path.to_owned(), source };
+    let read =
+        |path: &Path, source| Error::Read { overlay: overlay.to_owned(), path: path.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(|e| read(folder, e))? {
         let path = entry.map_err(|e| read(folder, e))?.path();
         let meta = fs::symlink_metadata(&path).map_err(|e| read(&path, e))?;
@@ -171,7 +172,13 @@ mod tests {
 
     fn overlay(name: &str, folder: Option<&Path>) -> Overlay {
         let (packages, enable) = (BTreeSet::new(), BTreeSet::new());
-        Overlay { name: name.into(), folder: folder.map(Path::to_owned), packages, modules: ["m".into()].into(), enable }
+        Overlay {
+            name: name.into(),
+            folder: folder.map(Path::to_owned),
+            packages,
+            modules: ["m".into()].into(),
+            enable,
+        }
     }
 
     #[test]

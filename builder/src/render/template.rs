@@ -115,7 +115,7 @@ mod tests {
     fn an_undefined_variable_is_an_error_with_its_line() {
         let template = Template { name: "t", text: "a: 1\nb: {{ nothing }}\n" };
         let error = render(&template, minijinja::context! {}).map_err(|error| error.to_string());
-        assert_eq!(error, Err("the template t, line 2: a variable is undefined".to_owned()));
+        assert_eq!(error, Err("the template t, line 2: `nothing` is undefined".to_owned()));
         let template = Template { name: "t", text: "a: {{ some.thing }}\n" };
         assert!(render(&template, minijinja::context! { some => minijinja::context! {} }).is_err());
     }

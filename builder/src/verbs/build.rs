@@ -1,7 +1,7 @@
 //! `kiln build`.
 
 use super::site::{Drawing, Site, cache, size};
-use super::{FileArg, lock as lock_verb, plan as plan_verb};
+use super::{FileArg, plan as plan_verb};
 use crate::cache::{Cache, Check};
 use crate::cluster::Node;
 use crate::diag::Ui;
@@ -111,7 +111,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         None => {
             ui.say(format!("no {} yet: making it", site.lock_path.display()));
             let lock = site.make_lock(&cache, ui)?;
-            lock_verb::write(&site, &lock)?;
+            lock.write(&site.lock_path)?;
             lock
         }
     };
@@ -143,7 +143,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         let word = if node.action == Action::Keep { "up to date" } else { "built" };
         ui.detail(format!("{}: {}", node.node.name, plan_verb::why(node)));
         if !ui.json() {
-            let bytes = manifest.files.get(&format!("{}/disk.img", node.node.name)).map_or(0, |file| file.size);
+            let bytes =
+                manifest.files.get(&format!("{}/disk.img", node.node.name)).map_or(0, |file| file.size);
             ui.result(format!("{word}  {}  {}", image.display(), size(bytes)))?;
         }
     }
@@ -198,8 +199,9 @@ impl Work<'_> {
                 continue;
             }
             let drawing = Drawing::new(self.ui, "packages");
-            let fetching = locking::FetchRequest { lock: self.lock, mirrors: &self.site.mirrors()? };
-            locking::fetch_packages(&fetching, &root.root.packages.packages, cache, &drawing)?;
+            // The packages of this root alone: a build of one node fetches nothing for the others.
+            let lock = Lock { roots: vec![root.root.packages.clone()], ..self.lock.clone() };
+            locking::fetch_packages(&lock, &self.site.mirrors()?, cache, &drawing)?;
             drop(drawing);
             let spinner = self.ui.spinner(&format!("root {}", root.root.name));
             let start = Instant::now();
@@ -232,8 +234,13 @@ impl Work<'_> {
     }
 
     /// Builds the nodes that the plan builds, several at a time.
-    fn nodes(&self, plan: &Plan, made: &BTreeMap<usize, roots::Root>) -> anyhow::Result<BTreeMap<String, File>> {
-        let wanted: Vec<usize> = (0..plan.nodes.len()).filter(|at| plan.nodes[*at].action != Action::Keep).collect();
+    fn nodes(
+        &self,
+        plan: &Plan,
+        made: &BTreeMap<usize, roots::Root>,
+    ) -> anyhow::Result<BTreeMap<String, File>> {
+        let wanted: Vec<usize> =
+            (0..plan.nodes.len()).filter(|at| plan.nodes[*at].action != Action::Keep).collect();
         let spinner = self.ui.spinner(&format!("{} images", wanted.len()));
         let next = AtomicUsize::new(0);
         let (files, failed) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
@@ -256,7 +263,8 @@ impl Work<'_> {
                     Ok(built) => files.lock().unwrap_or_else(PoisonError::into_inner).extend(built),
                     Err(error) => {
                         next.store(wanted.len(), Ordering::Relaxed);
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some((node.name.clone(), error));
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some((node.name.clone(), error));
                     }
                 }
             }
@@ -274,7 +282,8 @@ impl Work<'_> {
     fn manifest(&self, built: BTreeMap<String, File>) -> anyhow::Result<Manifest> {
         let cluster = &self.site.cluster;
         let path = self.output.folder().join("manifest.json");
-        let before: Option<Manifest> = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let before: Option<Manifest> =
+            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let mut manifest = Manifest {
             version: VERSION,
             kiln: env!("CARGO_PKG_VERSION").to_owned(),
@@ -284,8 +293,11 @@ impl Work<'_> {
             files: BTreeMap::new(),
         };
         // Nodes that were kept, or not named this time, are still there.
-        let rebuilt: Vec<String> = built.keys().filter_map(|path| path.split('/').next()).map(|n| format!("{n}/")).collect();
-        for (path, file) in before.filter(|old| old.cluster_id == cluster.id).into_iter().flat_map(|old| old.files) {
+        let rebuilt: Vec<String> =
+            built.keys().filter_map(|path| path.split('/').next()).map(|n| format!("{n}/")).collect();
+        for (path, file) in
+            before.filter(|old| old.cluster_id == cluster.id).into_iter().flat_map(|old| old.files)
+        {
             let of_cluster = cluster.nodes.iter().any(|node| path.starts_with(&format!("{}/", node.name)));
             let replaced = rebuilt.iter().any(|node| path.starts_with(node));
             if of_cluster && !replaced && self.output.folder().join(&path).exists() {

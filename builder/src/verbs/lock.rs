@@ -4,10 +4,9 @@ use super::FileArg;
 use super::site::{Site, cache, size};
 use crate::diag::Ui;
 use crate::lock::{Lock, Root};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 /// Arguments of `kiln lock`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +44,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if args.check {
         match (&before, changes.is_empty()) {
             (None, _) => bail!("{} is not there yet: `kiln lock` writes it", site.lock_path.display()),
-            (Some(_), false) => bail!("{} is out of date: `kiln lock` brings it up to date", site.lock_path.display()),
+            (Some(_), false) => {
+                bail!("{} is out of date: `kiln lock` brings it up to date", site.lock_path.display())
+            }
             (Some(_), true) => return Ok(()),
         }
     }
@@ -53,21 +54,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if before.is_some() && changes.is_empty() {
         return Ok(());
     }
-    write(&site, &after)
-}
-
-/// Writes a lock beside the cluster file, whole or not at all.
-pub fn write(site: &Site, lock: &Lock) -> anyhow::Result<()> {
-    let path = &site.lock_path;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
-    let cannot = || format!("cannot write {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-    file.write_all(&lock.to_bytes()).with_context(cannot)?;
-    // A temporary file is its owner's alone; a lock is for all who build.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode).with_context(cannot)?;
-    file.persist(path).with_context(cannot)?;
-    Ok(())
+    Ok(after.write(&site.lock_path)?)
 }
 
 fn changes(before: Option<&Lock>, after: &Lock) -> Vec<Change> {
@@ -92,15 +79,28 @@ fn changes(before: Option<&Lock>, after: &Lock) -> Vec<Change> {
             changes.push(Change { architecture, package, before, after });
         }
     }
-    let requests = |roots: &[Root]| roots.iter().map(|r| (r.architecture.clone(), r.request.clone())).collect::<Vec<_>>();
+    let requests = |roots: &[Root]| {
+        roots.iter().map(|r| (r.architecture.clone(), r.request.clone())).collect::<Vec<_>>()
+    };
     if changes.is_empty() && before.is_some() && requests(before_roots) != requests(&after.roots) {
         let architecture = after.roots.first().map(|root| root.architecture.clone()).unwrap_or_default();
-        changes.push(Change { architecture, package: "(what is asked for)".into(), before: None, after: None });
+        changes.push(Change {
+            architecture,
+            package: "(what is asked for)".into(),
+            before: None,
+            after: None,
+        });
     }
     changes
 }
 
-fn print(site: &Site, before: Option<&Lock>, after: &Lock, changes: &[Change], ui: &Ui) -> anyhow::Result<()> {
+fn print(
+    site: &Site,
+    before: Option<&Lock>,
+    after: &Lock,
+    changes: &[Change],
+    ui: &Ui,
+) -> anyhow::Result<()> {
     for root in &after.roots {
         let bytes = root.packages.iter().map(|package| package.size).sum();
         let (count, bytes) = (root.packages.len(), size(bytes));

@@ -14,7 +14,9 @@ const SHOWN: usize = 12;
 
 /// Arguments of `kiln plan`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  kiln plan\n  kiln plan --verbose\n  kiln plan --json | jq '.nodes[].action'")]
+#[command(
+    after_help = "Examples:\n  kiln plan\n  kiln plan --verbose\n  kiln plan --json | jq '.nodes[].action'"
+)]
 pub struct Args {
     /// Which cluster file; the embedded example when there is none.
     #[command(flatten)]
@@ -35,7 +37,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let site = Site::open(&args.file, ui)?;
     let cache = cache()?;
     let Some(lock) = site.read_lock()? else {
-        bail!("{} is not there yet: `kiln lock` writes it, and so does `kiln build`", site.lock_path.display());
+        bail!(
+            "{} is not there yet: `kiln lock` writes it, and so does `kiln build`",
+            site.lock_path.display()
+        );
     };
     let prepared = Prepared::new(&site, &lock, &args.nodes)?;
     let plan = prepared.plan(&cache, &args.output, args.fresh)?;

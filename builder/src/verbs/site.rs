@@ -9,7 +9,7 @@ use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootReques
 use crate::fetch;
 use crate::fetch::mirrors::{Mirrors, Sources};
 use crate::lock::Lock;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -43,7 +43,10 @@ impl Site {
         let known: Vec<&str> = self.cluster.nodes.iter().map(|node| node.name.as_str()).collect();
         for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
             let near = nearest(name, known.iter().copied());
-            let help = near.map_or_else(|| format!("its nodes are {}", known.join(", ")), |n| format!("did you mean {n}?"));
+            let help = near.map_or_else(
+                || format!("its nodes are {}", known.join(", ")),
+                |n| format!("did you mean {n}?"),
+            );
             bail!("cluster {} has no node {name}: {help}", self.cluster.name);
         }
         let wanted = |node: &&Node| names.is_empty() || names.contains(&node.name);
@@ -52,14 +55,7 @@ impl Site {
 
     /// The lock beside the cluster file; none when there is none.
     pub fn read_lock(&self) -> anyhow::Result<Option<Lock>> {
-        let bytes = match std::fs::read(&self.lock_path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.with_context(|| format!("cannot read {}", self.lock_path.display()))?,
-        };
-        let lock = Lock::parse(&bytes).with_context(|| {
-            format!("{} cannot be used; `kiln lock` writes a new one", self.lock_path.display())
-        })?;
-        Ok(Some(lock))
+        Ok(Lock::read(&self.lock_path)?)
     }
 
     /// Resolves the packages of all nodes anew.
@@ -72,7 +68,12 @@ impl Site {
             .collect();
         let roots: Vec<RootRequest> = roots
             .into_iter()
-            .map(|(architecture, names)| RootRequest { architecture, names, exclude: vec![], base: Base::Essential })
+            .map(|(architecture, names)| RootRequest {
+                architecture,
+                names,
+                exclude: vec![],
+                base: Base::Essential,
+            })
             .collect();
         let components: &[&str] = match self.cluster.base.firmware {
             Firmware::None => &["main"],
@@ -91,7 +92,10 @@ impl Site {
         let drawing = Drawing::new(ui, "package lists");
         // The one place that asks what time it is: a release that has expired must not be locked. Nothing that
         // is built depends on it.
-        #[expect(clippy::disallowed_methods, reason = "compared with the dates of releases, and nothing else")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "compared with the dates of releases, and nothing else"
+        )]
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let lock = locking::lock(&request, cache, &drawing, now)?;

@@ -157,7 +157,10 @@ mod tests {
     fn faults_are_told_apart() {
         let text = String::from_utf8(document().to_bytes()).unwrap();
         let bad_id = text.replace("0123456789abcdef0123456789abcdef", "0123");
-        assert!(matches!(Handoff::parse(bad_id.as_bytes()), Err(Error::Field { field: "node.machine_id", .. })));
+        assert!(matches!(
+            Handoff::parse(bad_id.as_bytes()),
+            Err(Error::Field { field: "node.machine_id", .. })
+        ));
         let zeros = text.replace("0123456789abcdef0123456789abcdef", &"0".repeat(32));
         assert!(matches!(Handoff::parse(zeros.as_bytes()), Err(Error::Field { .. })));
         let unknown = text.replace("\"node\"", "\"nodes\"");

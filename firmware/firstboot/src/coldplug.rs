@@ -49,7 +49,8 @@ pub(crate) fn booted_disk(
         }
         if !said && start.elapsed() >= PATIENCE {
             said = true;
-            let what = esp.map_or("a disk with a Kiln image".to_owned(), |esp| format!("the disk with ESP {esp}"));
+            let what =
+                esp.map_or("a disk with a Kiln image".to_owned(), |esp| format!("the disk with ESP {esp}"));
             console.milestone(&format!("waiting up to {} s for {what}", cmdline.disk_timeout.as_secs()));
         }
         std::thread::sleep(POLL);
@@ -85,7 +86,9 @@ mod tests {
     #[test]
     fn every_bus_is_asked() {
         let root = tempfile::tempdir().unwrap();
-        for (device, alias) in [("usb/devices/1-1:1.0", "usb:v0781\n"), ("pci/devices/0000:00:1f.2", "pci:v00008086\n")] {
+        for (device, alias) in
+            [("usb/devices/1-1:1.0", "usb:v0781\n"), ("pci/devices/0000:00:1f.2", "pci:v00008086\n")]
+        {
             let directory = root.path().join("bus").join(device);
             fs::create_dir_all(&directory).unwrap();
             fs::write(directory.join("modalias"), alias).unwrap();

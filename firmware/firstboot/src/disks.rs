@@ -97,7 +97,8 @@ fn whole_disk(sysfs: &Path, dev: &Path, name: String) -> Option<Disk> {
         return None;
     }
     // sysfs counts in 512-byte units whatever the disk's sectors are.
-    let bytes = |directory: &Path| attribute(directory, "size").parse::<u64>().unwrap_or(0).saturating_mul(512);
+    let bytes =
+        |directory: &Path| attribute(directory, "size").parse::<u64>().unwrap_or(0).saturating_mul(512);
     let size = bytes(sysfs);
     if size == 0 {
         return None;

@@ -12,17 +12,29 @@ pub(crate) const VARIABLES: &str = "/sys/firmware/efi/efivars";
 /// The variable's file: name, then the Boot Loader Interface's vendor GUID.
 const LOADER_DEVICE: &str = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
 
+/// Path of the boot entry whose tries are counted, with backslashes; there when the loader counts.
+const COUNTED: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+
 /// The GUID of the ESP that the machine was booted from; nothing when it was not booted so.
 pub(crate) fn booted_esp(variables: &Path) -> Option<Uuid> {
     parse(&std::fs::read(variables.join(LOADER_DEVICE)).ok()?)
 }
 
+/// The counted boot entry, as a path on the ESP with slashes; nothing when nothing is counted.
+pub(crate) fn counted_entry(variables: &Path) -> Option<String> {
+    let path = text(&std::fs::read(variables.join(COUNTED)).ok()?)?.replace('\\', "/");
+    Some(path.trim_start_matches('/').to_owned())
+}
+
 fn parse(file: &[u8]) -> Option<Uuid> {
+    Uuid::try_parse(text(file)?.trim()).ok()
+}
+
+/// The text of a variable, up to its NUL.
+fn text(file: &[u8]) -> Option<String> {
     let (_attributes, data) = file.split_at_checked(4)?;
     let units = data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-    let text: String =
-        char::decode_utf16(units.take_while(|unit| *unit != 0)).collect::<Result<_, _>>().ok()?;
-    Uuid::try_parse(text.trim()).ok()
+    char::decode_utf16(units.take_while(|unit| *unit != 0)).collect::<Result<_, _>>().ok()
 }
 
 #[cfg(test)]

@@ -98,7 +98,8 @@ mod tests {
         symlink("/run", from.join("run")).unwrap();
         fill(&from, &to).unwrap();
 
-        let (old, new) = (fs::metadata(from.join("lib/file")).unwrap(), fs::metadata(to.join("lib/file")).unwrap());
+        let (old, new) =
+            (fs::metadata(from.join("lib/file")).unwrap(), fs::metadata(to.join("lib/file")).unwrap());
         assert_eq!((new.mode(), new.uid(), new.mtime_nsec()), (old.mode(), old.uid(), old.mtime_nsec()));
         assert_eq!(new.ino(), fs::metadata(to.join("lib/other")).unwrap().ino());
         assert_eq!(fs::metadata(to.join("lib/deep")).unwrap().mode() & 0o7777, 0o1777);

@@ -16,10 +16,14 @@ pub(crate) enum Failure {
     #[error("this initramfs holds no modules for the running kernel: {directory}/modules.dep: {error}")]
     NoModules { directory: String, error: io::Error },
     /// The firmware booted from an ESP that no disk has.
-    #[error("no disk that this kernel sees carries the ESP that the firmware booted from\n  looked for: ESP {esp}, for {seconds} s")]
+    #[error(
+        "no disk that this kernel sees carries the ESP that the firmware booted from\n  looked for: ESP {esp}, for {seconds} s"
+    )]
     NoDisk { esp: Uuid, seconds: u64, disks: Vec<Disk> },
     /// No EFI variables, and no disk of Kiln's shape.
-    #[error("no disk holds a Kiln image\n  looked for: a disk with ESP, CIDATA and root partitions, for {seconds} s\n  (no EFI variable names the booted disk)")]
+    #[error(
+        "no disk holds a Kiln image\n  looked for: a disk with ESP, CIDATA and root partitions, for {seconds} s\n  (no EFI variable names the booted disk)"
+    )]
     NoKilnDisk { seconds: u64, disks: Vec<Disk> },
     /// The same ESP on several disks.
     #[error("disks {} carry one and the same ESP: which of them was booted can't be told\n  looked for: ESP {esp}", names.join(" and "))]

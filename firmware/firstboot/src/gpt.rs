@@ -127,9 +127,12 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// CRC-32 with polynomial 0xEDB88320 (UEFI 2.10, section 4.1.1). 16 KiB an array: a table would not pay.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
-        })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| {
+                if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
+            },
+        )
     })
 }
 

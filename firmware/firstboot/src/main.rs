@@ -4,6 +4,7 @@
 //! is no shell and no udev around it, and nothing to log in to when it fails: every failure ends in a screen
 //! that says what was looked for, what was found and what to do, and in a reboot; never in a kernel panic.
 
+mod bless;
 mod choose;
 mod cmdline;
 mod coldplug;

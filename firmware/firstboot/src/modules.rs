@@ -76,9 +76,8 @@ impl Index {
     /// The modules that say they drive this device, in the order of the file.
     pub(crate) fn modules_for(&self, modalias: &str) -> impl Iterator<Item = &str> {
         let candidates = self.aliases.get(bus_of(modalias)).map_or(&[][..], Vec::as_slice);
-        let matching = candidates
-            .iter()
-            .filter(|(pattern, _)| matches(pattern.as_bytes(), modalias.as_bytes()));
+        let matching =
+            candidates.iter().filter(|(pattern, _)| matches(pattern.as_bytes(), modalias.as_bytes()));
         matching.map(|(_, module)| module.as_str())
     }
 
@@ -196,10 +195,8 @@ impl Modules {
     pub(crate) fn of_running_kernel(cmdline: &CommandLine) -> Result<Self, Failure> {
         let directory = Path::new("/lib/modules").join(sys::release());
         let read = |name: &str| read_to_string(directory.join(name));
-        let dep = read("modules.dep").map_err(|error| Failure::NoModules {
-            directory: directory.display().to_string(),
-            error,
-        })?;
+        let dep = read("modules.dep")
+            .map_err(|error| Failure::NoModules { directory: directory.display().to_string(), error })?;
         let index = Index::parse(
             &dep,
             &read("modules.alias").unwrap_or_default(),

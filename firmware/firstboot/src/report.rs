@@ -13,10 +13,17 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Journal lines that are told of each failed unit.
 const LINES: &str = "-n8";
+/// A lease may come after the boot's end; a report without addresses is worth less than one a little later.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for the end of the boot, reports, and is done. Fails only when there was nobody to tell.
 pub(crate) fn run() -> ExitCode {
     let report = collect(wait_for_boot());
+    if report.is_healthy()
+        && let Err(error) = crate::bless::keep_booted_entry()
+    {
+        eprintln!("kiln-firstboot: the boot entry keeps its counter: {error}");
+    }
     let line = match serde_json::to_string(&report) {
         Ok(line) => line,
         Err(error) => {
@@ -39,7 +46,11 @@ pub(crate) fn run() -> ExitCode {
 /// `systemctl is-system-running --wait`, but not for ever.
 fn wait_for_boot() -> String {
     let mut command = Command::new("systemctl");
-    command.args(["is-system-running", "--wait"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["is-system-running", "--wait"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let start = Instant::now();
     if let Ok(mut waiting) = command.spawn() {
         while matches!(waiting.try_wait(), Ok(None)) && start.elapsed() < PATIENCE {
@@ -53,7 +64,8 @@ fn wait_for_boot() -> String {
 }
 
 fn collect(state: String) -> Report {
-    let failed_units = units(&output("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]));
+    let failed_units =
+        units(&output("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]));
     let mut reasons: Vec<String> = failed_units.iter().flat_map(|unit| journal(unit)).collect();
     if state == "starting" {
         let jobs = output("systemctl", &["list-jobs", "--no-legend", "--no-pager"]);
@@ -66,7 +78,7 @@ fn collect(state: String) -> Report {
         failed_units,
         reasons,
         machine_id: first_line("/etc/machine-id"),
-        addresses: addresses(&output("ip", &["-j", "addr", "show", "scope", "global"])),
+        addresses: wait_for_addresses(),
         host_keys: host_keys(Path::new("/etc/ssh")),
         uptime_seconds: (sys::uptime().as_secs_f64() * 100.0).round() / 100.0,
     }
@@ -87,6 +99,31 @@ fn journal(unit: &str) -> Vec<String> {
     text.lines().map(|line| format!("{unit}: {line}")).collect()
 }
 
+/// The addresses, once there is one or none can be expected any more.
+fn wait_for_addresses() -> Vec<String> {
+    let start = Instant::now();
+    loop {
+        let addresses = addresses(&output("ip", &["-j", "addr", "show", "scope", "global"]));
+        if !addresses.is_empty() || !has_link(Path::new(crate::SYSFS)) || start.elapsed() >= ADDRESS_PATIENCE
+        {
+            return addresses;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// True when any network device with hardware behind it has a carrier, or may still get one.
+fn has_link(sysfs: &Path) -> bool {
+    let devices = fs::read_dir(sysfs.join("class/net"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    // A device that is down can't be asked for its carrier: it may be on its way up.
+    let linked =
+        |device: &Path| fs::read_to_string(device.join("carrier")).map_or(true, |text| text.trim() == "1");
+    devices.filter(|device| device.join("device").exists()).any(|device| linked(&device))
+}
+
 /// From `ip -j addr`.
 fn addresses(json: &str) -> Vec<String> {
     #[derive(serde::Deserialize)]
@@ -102,8 +139,10 @@ fn addresses(json: &str) -> Vec<String> {
     }
     let links: Vec<Link> = serde_json::from_str(json).unwrap_or_default();
     let all = links.iter().flat_map(|link| link.addr_info.iter().map(move |address| (&link.ifname, address)));
-    all.filter_map(|(name, address)| Some(format!("{name} {}/{}", address.local.as_ref()?, address.prefixlen)))
-        .collect()
+    all.filter_map(|(name, address)| {
+        Some(format!("{name} {}/{}", address.local.as_ref()?, address.prefixlen))
+    })
+    .collect()
 }
 
 /// Type and key of every public host key, without the comment.
@@ -127,7 +166,8 @@ fn port(dev: &Path, sysfs: &Path) -> Option<PathBuf> {
     if link.exists() {
         return Some(link);
     }
-    let ports = fs::read_dir(sysfs.join("class/virtio-ports")).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let ports =
+        fs::read_dir(sysfs.join("class/virtio-ports")).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let mut named =
         ports.filter(|port| fs::read_to_string(port.join("name")).is_ok_and(|name| name.trim() == PORT));
     Some(dev.join(named.next()?.file_name()?))
@@ -135,7 +175,7 @@ fn port(dev: &Path, sysfs: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{addresses, host_keys, port, units};
+    use super::{addresses, has_link, host_keys, port, units};
     use kiln_contract::report::PORT;
     use std::fs;
 
@@ -148,8 +188,24 @@ mod tests {
     }
 
     #[test]
+    fn only_hardware_with_a_carrier_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let net = root.path().join("class/net");
+        fs::create_dir_all(net.join("lo")).unwrap();
+        assert!(!has_link(root.path()));
+        fs::create_dir_all(net.join("eth0/device")).unwrap();
+        fs::write(net.join("eth0/carrier"), "0\n").unwrap();
+        assert!(!has_link(root.path()));
+        fs::write(net.join("eth0/carrier"), "1\n").unwrap();
+        assert!(has_link(root.path()));
+    }
+
+    #[test]
     fn units_are_the_first_words() {
-        assert_eq!(units("a.service loaded failed failed A\nb.mount loaded failed failed B\n"), ["a.service", "b.mount"]);
+        assert_eq!(
+            units("a.service loaded failed failed A\nb.mount loaded failed failed B\n"),
+            ["a.service", "b.mount"]
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(crate) fn stop(console: &mut Console, failure: &Failure) -> ! {
         } else if left.is_zero() {
             break;
         } else {
-            console.print(&format!("\r  Press Enter to reboot. Reboot by itself in {} s.   ", left.as_secs()));
+            console
+                .print(&format!("\r  Press Enter to reboot. Reboot by itself in {} s.   ", left.as_secs()));
         }
         match enter.recv_timeout(TICK.min(left.max(Duration::from_millis(10)))) {
             Ok(()) => break,

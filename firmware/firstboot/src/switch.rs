@@ -22,7 +22,10 @@ pub(crate) fn to_systemd(console: &mut Console) -> Result<Infallible, Failure> {
     };
     console.milestone("starting systemd");
     for name in ["dev", "proc", "sys", "run"] {
-        step(&format!("move /{name} to the root"), sys::move_mount(&format!("/{name}"), &format!("{ROOT}/{name}")))?;
+        step(
+            &format!("move /{name} to the root"),
+            sys::move_mount(&format!("/{name}"), &format!("{ROOT}/{name}")),
+        )?;
     }
     empty(Path::new("/"));
     step("enter the root", std::env::set_current_dir(ROOT))?;

@@ -28,9 +28,19 @@ pub(crate) fn unmount(target: &str) -> io::Result<()> {
     Ok(rustix::mount::unmount(target, UnmountFlags::DETACH)?)
 }
 
+/// Nothing on it is a program or a device: for a volume that is written to by us alone.
+pub(crate) fn quiet() -> Flags {
+    MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
+}
+
+/// Writes out the file system that `path` lies on.
+pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(path)?)?)
+}
+
 /// Read-only and nothing that could harm: for a volume that is only looked into.
 pub(crate) fn read_only_data() -> Flags {
-    MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
+    MountFlags::RDONLY | quiet()
 }
 
 /// Loads a kernel module. A module that is loaded already is fine.

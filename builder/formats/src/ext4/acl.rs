@@ -63,7 +63,8 @@ mod tests {
     fn both_forms_of_an_acl() {
         let mut xattr = 2u32.to_le_bytes().to_vec();
         let mut disk = 1u32.to_le_bytes().to_vec();
-        for (tag, perm, id) in [(1u16, 7u16, !0u32), (2, 5, 1000), (4, 5, !0), (8, 4, 4), (16, 5, !0), (32, 0, !0)]
+        for (tag, perm, id) in
+            [(1u16, 7u16, !0u32), (2, 5, 1000), (4, 5, !0), (8, 4, 4), (16, 5, !0), (32, 0, !0)]
         {
             let short = [tag.to_le_bytes(), perm.to_le_bytes()].concat();
             xattr.extend([short.as_slice(), &id.to_le_bytes()].concat());

@@ -71,7 +71,8 @@ impl<'t> Directory<'t> {
             return true;
         }
         let children = std::mem::take(&mut self.children);
-        let mut hashed: Vec<_> = children.into_iter().map(|child| (half_md4(child.name, seed), child)).collect();
+        let mut hashed: Vec<_> =
+            children.into_iter().map(|child| (half_md4(child.name, seed), child)).collect();
         hashed.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(other.name)));
         let (mut first, mut fill) = (0, 0);
         for at in 0..hashed.len() {
@@ -125,7 +126,8 @@ impl<'t> Directory<'t> {
         }
         let nodes = index_nodes(self.leaves.len());
         let first_leaf = 1 + nodes;
-        let leaves: Vec<_> = self.leaves.iter().zip(first_leaf..).map(|(leaf, at)| (leaf.hash, number(at))).collect();
+        let leaves: Vec<_> =
+            self.leaves.iter().zip(first_leaf..).map(|(leaf, at)| (leaf.hash, number(at))).collect();
         let below: Vec<_> = match nodes {
             0 => leaves.clone(),
             _ => leaves.chunks(NODE_LIMIT).zip(1..).map(|(chunk, at)| (chunk[0].0, number(at))).collect(),
@@ -207,12 +209,7 @@ fn fill_leaf<'a, 't: 'a>(
 
 /// Index entries at `at`, where the first one's hash is replaced by limit and count, then the checksum over
 /// the used entries (`ext4_dx_csum`).
-fn put_index(
-    block: &mut [u8; BLOCK],
-    (at, limit): (usize, usize),
-    entries: &[(u32, u32)],
-    seed: Checksum,
-) {
+fn put_index(block: &mut [u8; BLOCK], (at, limit): (usize, usize), entries: &[(u32, u32)], seed: Checksum) {
     for (slot, (hash, child)) in entries.iter().enumerate() {
         put32(block, at + slot * 8, *hash);
         put32(block, at + slot * 8 + 4, *child);

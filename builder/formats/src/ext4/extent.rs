@@ -37,7 +37,11 @@ pub(super) fn tree_blocks(extents: usize) -> usize {
 
 /// The inode's 60 bytes and the blocks of the tree, to be written at `places` in this order (there are
 /// [`tree_blocks`] of them); `seed` is the inode's.
-pub(super) fn encode(extents: &[Extent], places: &[u64], seed: Checksum) -> ([u8; 60], Vec<Box<[u8; BLOCK]>>) {
+pub(super) fn encode(
+    extents: &[Extent],
+    places: &[u64],
+    seed: Checksum,
+) -> ([u8; 60], Vec<Box<[u8; BLOCK]>>) {
     let mut entries: Vec<(u32, [u8; ENTRY_SIZE])> =
         extents.iter().map(|extent| (extent.logical, leaf_entry(extent))).collect();
     let (mut depth, mut blocks) = (0u16, Vec::with_capacity(places.len()));

@@ -96,7 +96,6 @@ pub(super) fn join(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 /// Low half of a 64 bit field.
-#[expect(clippy::cast_possible_truncation, reason = "the mask leaves 32 bits")]
 pub(super) fn low32(value: u64) -> u32 {
     (value & 0xFFFF_FFFF) as u32
 }
@@ -105,7 +104,6 @@ pub(super) fn high32(value: u64) -> u32 {
     low32(value >> 32)
 }
 /// Low half of a 32 bit field.
-#[expect(clippy::cast_possible_truncation, reason = "the mask leaves 16 bits")]
 pub(super) fn low16(value: u32) -> u16 {
     (value & 0xFFFF) as u16
 }

@@ -10,8 +10,6 @@ pub(super) const FIXED_SIZE: usize = 128 + EXTRA_SIZE as usize;
 const EXTRA_SIZE: u16 = 32;
 /// `i_flags`: a directory with a hash tree.
 pub(super) const FLAG_INDEX: u32 = 0x1000;
-/// `i_flags`: `i_blocks` counts file system blocks (`huge_file`).
-pub(super) const FLAG_HUGE_FILE: u32 = 0x4_0000;
 /// `i_flags`: `i_block` holds an extent tree.
 pub(super) const FLAG_EXTENTS: u32 = 0x8_0000;
 /// `i_flags`: content inside the inode (not written here).
@@ -203,19 +201,24 @@ mod tests {
 
     #[test]
     fn times_from_1901_to_2446_come_back() {
-        let ends = [-(1i64 << 31), -1, 0, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 34) - (1 << 31) - 1];
+        let ends =
+            [-(1i64 << 31), -1, 0, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 34) - (1 << 31) - 1];
         for secs in ends {
             let time = Timestamp { secs, nanos: 999_999_999 };
             assert_eq!(Time::new(time).unwrap().get(), time);
         }
-        for (secs, nanos) in [(-(1i64 << 31) - 1, 0), ((1 << 34) - (1 << 31), 0), (0, 1_000_000_000), (i64::MAX, 0)] {
+        for (secs, nanos) in
+            [(-(1i64 << 31) - 1, 0), ((1 << 34) - (1 << 31), 0), (0, 1_000_000_000), (i64::MAX, 0)]
+        {
             assert_eq!(Time::new(Timestamp { secs, nanos }), None);
         }
     }
 
     #[test]
     fn device_numbers_come_back() {
-        for (major, minor) in [(0, 0), (1, 3), (255, 255), (256, 0), (8, 256), (4095, 1_048_575), (259, 70_000)] {
+        for (major, minor) in
+            [(0, 0), (1, 3), (255, 255), (256, 0), (8, 256), (4095, 1_048_575), (259, 70_000)]
+        {
             assert_eq!(decode_device(&encode_device(major, minor).unwrap()), (major, minor));
         }
         assert_eq!(encode_device(4096, 0), None);

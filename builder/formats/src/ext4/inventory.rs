@@ -109,7 +109,11 @@ impl<'t> Inventory<'t> {
         for (path, parent, name, target) in links {
             this.link(path, target, (parent, name))?;
         }
-        match this.nodes.iter().find(|node| node.links > MAX_LINKS && !matches!(node.body, Body::Directory(_))) {
+        match this
+            .nodes
+            .iter()
+            .find(|node| node.links > MAX_LINKS && !matches!(node.body, Body::Directory(_)))
+        {
             Some(node) => Err(Error::TooManyLinks { path: shown(node.path), links: node.links }),
             None => Ok(this),
         }
@@ -215,9 +219,7 @@ fn body<'t>(path: &[u8], kind: &'t Kind) -> Result<Body<'t>, Error> {
             Err(Error::BadSymlink { path: shown(path), len: target.len() })
         }
         Kind::Symlink(target) => Ok(Body::Symlink(target)),
-        Kind::HardLink(target) => {
-            Err(Error::DanglingHardLink { path: shown(path), target: shown(target) })
-        }
+        Kind::HardLink(target) => Err(Error::DanglingHardLink { path: shown(path), target: shown(target) }),
         Kind::CharDevice { major, minor } => device(mode::CHAR, *major, *minor),
         Kind::BlockDevice { major, minor } => device(mode::BLOCK, *major, *minor),
         Kind::Fifo => Ok(Body::Special(mode::FIFO, [0; 60])),

@@ -31,11 +31,11 @@ pub(super) fn superblock(blocks: u32, uuid: [u8; 16]) -> Box<[u8; BLOCK]> {
     let fields = [
         (0x0, MAGIC),
         (0x4, SUPERBLOCK_V2),
-        (0xC, 4096),   // s_blocksize
+        (0xC, 4096),    // s_blocksize
         (0x10, blocks), // s_maxlen
-        (0x14, 1),     // s_first: the block after this one
-        (0x18, 1),     // s_sequence; s_start stays 0, which says that the journal is empty
-        (0x40, 1),     // s_nr_users
+        (0x14, 1),      // s_first: the block after this one
+        (0x18, 1),      // s_sequence; s_start stays 0, which says that the journal is empty
+        (0x40, 1),      // s_nr_users
     ];
     for (at, value) in fields {
         out[at..at + 4].copy_from_slice(&value.to_be_bytes());

@@ -3,8 +3,8 @@
 
 use super::extent::{Extent, MAX_LEN};
 use super::format::{
-    ADDRESSES_PER_BLOCK, BLOCKS_PER_GROUP, DESCRIPTORS_PER_BLOCK, GROUPS_PER_FLEX, INODES_PER_BLOCK, MAX_BLOCKS,
-    low32,
+    ADDRESSES_PER_BLOCK, BLOCKS_PER_GROUP, DESCRIPTORS_PER_BLOCK, GROUPS_PER_FLEX, INODES_PER_BLOCK,
+    MAX_BLOCKS, low32,
 };
 
 /// Blocks `start` to `end` (not with it).

@@ -43,7 +43,8 @@ pub(super) struct Places {
 
 /// The order in which content lies: directories, then the blocks of links and devices, then files.
 pub(super) fn ordered<'a, 't>(nodes: &'a [Node<'t>]) -> impl Iterator<Item = (usize, &'a Node<'t>)> {
-    let of = |class: fn(&Body<'_>) -> bool| nodes.iter().enumerate().filter(move |(_, node)| class(&node.body));
+    let of =
+        |class: fn(&Body<'_>) -> bool| nodes.iter().enumerate().filter(move |(_, node)| class(&node.body));
     of(|body| matches!(body, Body::Directory(_)))
         .chain(of(|body| matches!(body, Body::Symlink(_) | Body::Special(..))))
         .chain(of(|body| matches!(body, Body::File(_))))

@@ -4,7 +4,9 @@
 //! Its double indirect block points to the reserved blocks behind the primary descriptors; each of those
 //! is an indirect block that points to its counterparts in the groups with copies.
 
-use super::format::{ADDRESSES_PER_BLOCK, BLOCK, BLOCK_BYTES, BLOCKS_PER_GROUP, SECTORS_PER_BLOCK, low32, put32};
+use super::format::{
+    ADDRESSES_PER_BLOCK, BLOCK, BLOCK_BYTES, BLOCKS_PER_GROUP, SECTORS_PER_BLOCK, low32, put32,
+};
 use super::inode::{Inode, Time, mode};
 use super::layout::{Layout, has_super};
 

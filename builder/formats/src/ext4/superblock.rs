@@ -64,11 +64,7 @@ impl Fields {
         put16(&mut out, 0x58, 256); // s_inode_size
         put16(&mut out, 0x5A, low16(group)); // s_block_group_nr
         let resize = if self.reserved_descriptor_blocks > 0 { feature::RESIZE_INODE } else { 0 };
-        put32(
-            &mut out,
-            0x5C,
-            feature::HAS_JOURNAL | feature::EXT_ATTR | feature::DIR_INDEX | resize,
-        );
+        put32(&mut out, 0x5C, feature::HAS_JOURNAL | feature::EXT_ATTR | feature::DIR_INDEX | resize);
         put32(
             &mut out,
             0x60,

@@ -44,7 +44,11 @@ pub fn uuid_patches(source: &dyn ReadAt, uuid: [u8; 16]) -> Result<Vec<UuidPatch
 ///
 /// # Errors
 /// As [`uuid_patches`], and [`Error::Target`] when writing fails.
-pub fn set_uuid<W: WriteAt + ?Sized>(source: &dyn ReadAt, target: &mut W, uuid: [u8; 16]) -> Result<(), Error> {
+pub fn set_uuid<W: WriteAt + ?Sized>(
+    source: &dyn ReadAt,
+    target: &mut W,
+    uuid: [u8; 16],
+) -> Result<(), Error> {
     for UuidPatch { offset, bytes } in uuid_patches(source, uuid)? {
         target.write_all_at(&bytes, offset).map_err(|source| Error::Target { offset, source })?;
     }

@@ -71,6 +71,9 @@ pub fn write<W: WriteAt + ?Sized>(tree: &Tree, options: &Options, target: &mut W
     Ok(summary)
 }
 
+/// A block of an extent tree and where it goes.
+type TreeBlock = (u64, Box<[u8; BLOCK]>);
+
 struct Writer<'a, 't> {
     inventory: &'a Inventory<'t>,
     places: &'a Places,
@@ -244,7 +247,7 @@ impl Writer<'_, '_> {
     }
 
     /// The extent tree of a place: the inode's part and the blocks outside with their numbers.
-    fn extent_tree(&self, number: u32, place: &Place) -> ([u8; 60], Vec<(u64, Box<[u8; BLOCK]>)>) {
+    fn extent_tree(&self, number: u32, place: &Place) -> ([u8; 60], Vec<TreeBlock>) {
         let layout = &self.places.layout;
         let extents = layout.extents(place.data, place.blocks);
         let blocks: Vec<u64> = (0..place.tree_blocks).map(|at| layout.block(place.tree + at)).collect();
@@ -293,7 +296,8 @@ impl Writer<'_, '_> {
             gid: node.meta.gid,
             size,
             links: node.link_count(),
-            sectors: (place.blocks + place.tree_blocks + u64::from(xattr_block.is_some())) * SECTORS_PER_BLOCK,
+            sectors: (place.blocks + place.tree_blocks + u64::from(xattr_block.is_some()))
+                * SECTORS_PER_BLOCK,
             flags,
             block,
             xattr_block: xattr_block.unwrap_or(0),

@@ -66,9 +66,7 @@ fn padded(chunk: &[u8]) -> [u8; 4] {
 }
 
 /// Places all attributes, or names the first one that cannot be.
-pub(super) fn store(
-    xattrs: &BTreeMap<Box<[u8]>, Box<[u8]>>,
-) -> Result<Stored, (Box<[u8]>, XattrFault)> {
+pub(super) fn store(xattrs: &BTreeMap<Box<[u8]>, Box<[u8]>>) -> Result<Stored, (Box<[u8]>, XattrFault)> {
     let mut stored = Stored::default();
     if xattrs.is_empty() {
         return Ok(stored);
@@ -98,7 +96,9 @@ pub(super) fn store(
     if !outside.is_empty() {
         let mut room = BLOCK - HEADER_SIZE - 4;
         for attribute in &outside {
-            room = room.checked_sub(attribute.size()).ok_or_else(|| (full_name(attribute), XattrFault::Space))?;
+            room = room
+                .checked_sub(attribute.size())
+                .ok_or_else(|| (full_name(attribute), XattrFault::Space))?;
         }
         stored.block = Some(block(&outside));
     }

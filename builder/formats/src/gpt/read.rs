@@ -192,6 +192,9 @@ impl Disk<'_> {
         if u64_at(&header, 24) != lba {
             return Err(bad("it says that it lies elsewhere"));
         }
+        if u64_at(&header, 32) == lba {
+            return Err(bad("it says that it is its own backup"));
+        }
         let (count, entry) = (u32_at(&header, 80), u32_at(&header, 84));
         let array = u64::from(count) * u64::from(entry);
         let entry = usize::try_from(entry).unwrap_or_default();

@@ -71,8 +71,10 @@ impl Tool {
     }
 }
 
-/// So many cases, and no file of failures beside the sources: a failure prints its input.
+/// So many cases (PROPTEST_CASES in the environment overrides it, for a long run), and no file of failures
+/// beside the sources: a failure prints its input.
 pub fn cases(cases: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(cases);
     proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
 }
 

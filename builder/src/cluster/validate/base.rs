@@ -16,7 +16,7 @@ const ARCHIVES: [&str; 2] = ["debian", "debian-security"];
 
 const KERNEL_ARGUMENT: Rule = Rule {
     check: words::kernel_argument,
-    what: "word for the kernel's command line",
+    what: "a word for the kernel's command line",
     code: "kernel-argument",
     help: "write each word as an entry of its own, such as `console=ttyS1,115200n8`",
 };
@@ -62,7 +62,7 @@ impl Check<'_> {
         let help = "write a number with its unit, such as `2GiB`, or `auto`";
         match size::parse(&text.value) {
             Err(reason) => {
-                let message = format!("{:?} is no size: {reason}", text.value);
+                let message = format!("{:?} is not a size: {reason}", text.value);
                 self.faults.push(Fault::error("root-size", &text.span, message).label("here").help(help));
                 None
             }
@@ -90,7 +90,7 @@ impl Check<'_> {
                     .map_or("possible here: `debian`, `debian-security`".to_owned(), |a| {
                         format!("did you mean `{a}`?")
                     });
-                let message = format!("{:?} is no archive that this version knows", archive.value);
+                let message = format!("{:?} is not an archive that this version knows", archive.value);
                 self.faults.push(Fault::error("archive", &archive.span, message).label("unknown").help(help));
             }
             return Some(Mirror { archive: Some(archive.value.clone()), location: location? });
@@ -112,7 +112,7 @@ impl Check<'_> {
                 let host = rest.split('/').next().unwrap_or_default();
                 let blank = text.value.chars().any(|c| c.is_whitespace() || c.is_control());
                 if host.is_empty() || host.contains('@') || blank {
-                    let message = "this is no address of a mirror";
+                    let message = "this is not the address of a mirror";
                     let help = "write `https://host/debian`, without a user name and blanks";
                     self.faults.push(Fault::error("mirror", &text.span, message).label("here").help(help));
                     return None;

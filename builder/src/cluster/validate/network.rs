@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 const INTERFACE: Rule = Rule {
     check: words::interface,
-    what: "interface name",
+    what: "an interface name",
     code: "interface",
     help: "`ip link` lists names such as `enp1s0`; `e*` stands for every wired one",
 };
@@ -84,7 +84,7 @@ impl Check<'_> {
             }
             Err(_) => {
                 fail(
-                    format!("{:?} is no address with a prefix length (CIDR)", text.value),
+                    format!("{:?} is not an address with a prefix length (CIDR)", text.value),
                     example.to_owned(),
                 );
                 return None;
@@ -124,14 +124,20 @@ impl Check<'_> {
             fail(message, "the node could not reach it: check the prefix length and both addresses");
             return None;
         }
+        let narrow = address.max_prefix_len() - address.prefix_len() <= 1;
+        if !narrow && gateway.is_ipv4() && (gateway == address.network() || gateway == address.broadcast()) {
+            let message = format!("the gateway {gateway} is the first or the last of {}", address.trunc());
+            fail(message, "those two stand for the network itself: give the router's address");
+            return None;
+        }
         Some(gateway)
     }
 
     fn ip(&mut self, text: &Text, code: &'static str) -> Option<IpAddr> {
         let address = text.value.parse().ok();
         if address.is_none() {
-            let fault =
-                Fault::error(code, &text.span, format!("{:?} is no IP address", text.value)).label("here");
+            let fault = Fault::error(code, &text.span, format!("{:?} is not an IP address", text.value))
+                .label("here");
             self.faults.push(fault.help("write an address without a prefix length, such as `192.168.86.1`"));
         }
         address
@@ -141,7 +147,7 @@ impl Check<'_> {
         match words::mac(&text.value) {
             Ok(mac) => Some(mac),
             Err(reason) => {
-                let message = format!("{:?} is no hardware address: {reason}", text.value);
+                let message = format!("{:?} is not a hardware address: {reason}", text.value);
                 let fault = Fault::error("mac", &text.span, message).label("here");
                 self.faults
                     .push(fault.help("`ip link` shows it behind `link/ether`, such as 52:54:00:12:34:56"));

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 const MODULE: Rule = Rule {
     check: words::module,
-    what: "kernel module",
+    what: "a kernel module",
     code: "module",
     help: "write the module's name as `lsmod` shows it, such as `dm_crypt`",
 };
@@ -47,7 +47,8 @@ impl Check<'_> {
             let (file, faults) = overlay::read(document);
             debug_assert!(faults.is_empty(), "{word}: {faults:?}");
             if let Some(file) = file {
-                self.overlay(name, None, &file, overlays);
+                self.needs(name, &file, overlays);
+                overlays.push(self.overlay(name, None, &file));
             }
             return;
         }
@@ -109,28 +110,27 @@ impl Check<'_> {
                 summary: None,
                 span: name.span.clone(),
             };
-            self.overlay(name, Some(folder), &file, overlays);
+            self.needs(name, &file, overlays);
+            overlays.push(self.overlay(name, Some(folder), &file));
         }
     }
 
-    fn overlay(
-        &mut self,
-        name: &Text,
-        folder: Option<PathBuf>,
-        file: &OverlayFile,
-        overlays: &mut Vec<Overlay>,
-    ) {
+    /// Overlays that this one needs go ahead of it.
+    fn needs(&mut self, name: &Text, file: &OverlayFile, overlays: &mut Vec<Overlay>) {
         for need in file.needs.iter().flatten() {
             // A need that is a folder would let overlays need each other in a circle.
             self.known_overlay(&Text { value: need.value.clone(), span: name.span.clone() }, overlays);
         }
+    }
+
+    fn overlay(&mut self, name: &Text, folder: Option<PathBuf>, file: &OverlayFile) -> Overlay {
         let last = name.value.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        overlays.push(Overlay {
+        Overlay {
             name: last.to_owned(),
             folder,
             packages: self.set(file.packages.as_ref(), PACKAGE),
             modules: self.set(file.modules.as_ref(), MODULE),
             enable: self.set(file.enable.as_ref(), UNIT),
-        });
+        }
     }
 }

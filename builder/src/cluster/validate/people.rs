@@ -9,11 +9,11 @@ use crate::diag::Fault;
 
 const USER: Rule = Rule {
     check: words::login,
-    what: "user name",
+    what: "a user name",
     code: "user-name",
     help: "use a-z, 0-9, `_` and `-` behind a first letter, at most 32 of them",
 };
-const GROUP: Rule = Rule { what: "group name", code: "group-name", ..USER };
+const GROUP: Rule = Rule { what: "a group name", code: "group-name", ..USER };
 
 impl Check<'_> {
     /// The users of a list on top of `inherited` ones; a name that is given again replaces.
@@ -57,7 +57,7 @@ impl Check<'_> {
         if shell.value.starts_with('/') && shell.value.chars().all(|c| c.is_ascii_graphic() && c != ':') {
             return Some(shell.value.clone());
         }
-        let message = format!("{:?} is no path of a shell", shell.value);
+        let message = format!("{:?} is not the path of a shell", shell.value);
         let help = "write the whole path, such as `/bin/bash`, and name its package in `packages`";
         self.faults.push(Fault::error("shell", &shell.span, message).label("here").help(help));
         None
@@ -68,7 +68,7 @@ impl Check<'_> {
         match words::password_hash(&hash.value) {
             Ok(()) => Some(hash.value.clone()),
             Err(reason) => {
-                let message = format!("this is no password hash: {reason}");
+                let message = format!("this is not a password hash: {reason}");
                 let help = "`mkpasswd` (Debian package whois) asks for a password and prints its hash";
                 self.faults
                     .push(Fault::error("password-hash", &hash.span, message).label("not shown").help(help));

@@ -84,12 +84,20 @@ fn scanned(root: &Path) -> Vec<Disk> {
 #[test]
 fn disks_of_every_bus_and_sector_size_are_read() {
     let root = tempfile::tempdir().unwrap();
-    let kinds = [("nvme0n1", 4096, "nvme0n1p"), ("sda", 512, "sda"), ("mmcblk0", 512, "mmcblk0p"), ("vda", 512, "vda")];
+    let kinds = [
+        ("nvme0n1", 4096, "nvme0n1p"),
+        ("sda", 512, "sda"),
+        ("mmcblk0", 512, "mmcblk0p"),
+        ("vda", 512, "vda"),
+    ];
     for (name, sector, prefix) in kinds {
         record(root.path(), name, (sector, prefix));
     }
     let disks = scanned(root.path());
-    assert_eq!(disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>(), ["mmcblk0", "nvme0n1", "sda", "vda"]);
+    assert_eq!(
+        disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>(),
+        ["mmcblk0", "nvme0n1", "sda", "vda"]
+    );
     for disk in &disks {
         assert!(disk.is_kiln(), "{disk:?}");
         assert_eq!(disk.model, "Disk of");
@@ -130,13 +138,22 @@ fn an_unreadable_disk_is_told_in_the_table() {
     fs::write(root.path().join("dev/sda"), b"short").unwrap();
     let text = table(&scanned(root.path()));
     assert!(text.contains("  sda (64.0 KiB, Disk of): can't be read"), "{text}");
-    assert!(text.contains("    sdb3          4.0 KiB root   root-a    00000000-0000-0007-0000-000000000003"), "{text}");
+    assert!(
+        text.contains("    sdb3          4.0 KiB root   root-a    00000000-0000-0007-0000-000000000003"),
+        "{text}"
+    );
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
 #[test]
 fn sizes_read_well() {
-    let table = [(0, "0 B"), (1023, "1023 B"), (4096, "4.0 KiB"), (1 << 30, "1.0 GiB"), (500_107_862_016, "465.7 GiB")];
+    let table = [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (4096, "4.0 KiB"),
+        (1 << 30, "1.0 GiB"),
+        (500_107_862_016, "465.7 GiB"),
+    ];
     for (bytes, want) in table {
         assert_eq!(human(bytes), want);
     }

@@ -1,0 +1,121 @@
+//! dpkg's database: what `dpkg -l`, `dpkg -V` and scanners read. Formats are those of dpkg's own files under
+//! /var/lib/dpkg (deb-control(5), deb-triggers(5) and the admindir's layout).
+
+use super::Error;
+use super::formats::tree::{Kind, Path};
+use super::root::{Package, Root};
+use md5::{Digest, Md5};
+use std::collections::BTreeMap;
+
+const DB: &str = "var/lib/dpkg";
+
+pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
+    if !root.has("dpkg") && root.packages.is_empty() {
+        return Ok(());
+    }
+    let mut order: Vec<usize> = (0..root.packages.len()).collect();
+    order.sort_by(|a, b| root.packages[*a].unpacked.name.cmp(&root.packages[*b].unpacked.name));
+    let mut status = String::new();
+    let mut files: Vec<(String, Vec<u8>, u16)> = vec![("info/format".to_owned(), b"1\n".to_vec(), 0o644)];
+    let mut triggers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for at in order {
+        let package = &root.packages[at];
+        let info = package.info_name();
+        status.push_str(&paragraph(root, package)?);
+        files.push((format!("info/{info}.list"), list(package), 0o644));
+        for (name, file) in &package.unpacked.control.files {
+            if name != "control" {
+                files.push((format!("info/{info}.{name}"), file.bytes.clone(), file.mode));
+            }
+        }
+        interests(package, &info, &mut triggers);
+    }
+    for name in ["available", "triggers/Unincorp", "diversions", "lock", "lock-frontend", "triggers/Lock"] {
+        let private = name.to_ascii_lowercase().contains("lock");
+        files.push((name.to_owned(), Vec::new(), if private { 0o640 } else { 0o644 }));
+    }
+    files.push(("status".to_owned(), status.into_bytes(), 0o644));
+    files.push(("statoverride".to_owned(), root.overrides.concat().into_bytes(), 0o644));
+    let architecture = format!("{}\n", root.options.architecture).into_bytes();
+    files.push(("arch".to_owned(), architecture.clone(), 0o644));
+    files.push(("arch-native".to_owned(), architecture, 0o644));
+    files.extend(
+        triggers
+            .into_iter()
+            .map(|(name, lines)| (format!("triggers/{name}"), lines.concat().into_bytes(), 0o644)),
+    );
+    for folder in ["alternatives", "info", "parts", "triggers", "updates"] {
+        root.put_directory(&format!("{DB}/{folder}"), 0o755);
+    }
+    for (name, bytes, mode) in files {
+        root.put_file(&format!("{DB}/{name}"), bytes, mode);
+    }
+    Ok(())
+}
+
+/// The paragraph of a package in `status`: its control file with Status first and Conffiles last but one.
+fn paragraph(root: &Root<'_>, package: &Package<'_>) -> Result<String, Error> {
+    let mut text = format!("Package: {}\nStatus: install ok installed\n", package.unpacked.name);
+    let mut conffiles = conffiles(root, package)?;
+    for (name, value) in &package.fields {
+        if name == "Package" {
+            continue;
+        }
+        if name == "Description" {
+            text.push_str(&std::mem::take(&mut conffiles));
+        }
+        let space = if value.starts_with('\n') || value.is_empty() { "" } else { " " };
+        text.push_str(&format!("{name}:{space}{value}\n"));
+    }
+    text.push_str(&conffiles);
+    text.push('\n');
+    Ok(text)
+}
+
+/// The Conffiles field: paths with the MD5 of what the package ships.
+fn conffiles(root: &Root<'_>, package: &Package<'_>) -> Result<String, Error> {
+    let Some(listed) = package.unpacked.control.text("conffiles") else { return Ok(String::new()) };
+    let mut lines = String::new();
+    for path in listed.lines().map(str::trim).filter(|path| path.starts_with('/')) {
+        let Some(entry) = package.unpacked.tree.get(&path[1..]) else { continue };
+        if let Kind::File(content) = &entry.kind {
+            let bytes =
+                content.read().map_err(|source| Error::Read { path: path[1..].to_owned(), source })?;
+            lines.push_str(&format!("\n {path} {}", hex(&Md5::digest(bytes))));
+        }
+    }
+    let _ = root;
+    Ok(if lines.is_empty() { lines } else { format!("Conffiles:{lines}\n") })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The paths of a package as dpkg lists them: absolute, directories too, `/.` for the root.
+fn list(package: &Package<'_>) -> Vec<u8> {
+    let mut text = Vec::new();
+    let line =
+        |path: &Path| if path.is_empty() { b"/.\n".to_vec() } else { [b"/", &path[..], b"\n"].concat() };
+    package.paths.iter().for_each(|path| text.extend(line(path)));
+    text
+}
+
+/// What the package wants to be told of: files go to one list, names to files of their own.
+fn interests(package: &Package<'_>, info: &str, triggers: &mut BTreeMap<String, Vec<String>>) {
+    let Some(text) = package.unpacked.control.text("triggers") else { return };
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or("").split_whitespace();
+        let (Some(verb), Some(name)) = (words.next(), words.next()) else { continue };
+        let suffix = match verb {
+            "interest" | "interest-await" => "",
+            "interest-noawait" => "/noawait",
+            _ => continue,
+        };
+        if name.starts_with('/') {
+            triggers.entry("File".to_owned()).or_default().push(format!("{name} {info}{suffix}\n"));
+        } else {
+            triggers.entry(name.to_owned()).or_default().push(format!("{info}{suffix}\n"));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The layout of a root that is mounted read-only: /var is another file system, filled at first boot from
+//! `usr/share/factory/var`; /etc is the lower layer of an overlay.
+//!
+//! What users write outside both (homes, /opt, /srv, /usr/local) becomes a link into /var. The dpkg database
+//! belongs to the image, lives under /usr and is linked from /var.
+
+use super::formats::tree::{Entry, Kind, Meta, Path, Tree};
+
+/// Where the contents of /var wait for the first boot.
+const FACTORY: &str = "usr/share/factory/var";
+/// Where the package database lives.
+const PACKAGES: &str = "usr/lib/sysimage/dpkg";
+
+/// Directories at the top or under /usr that become links into /var: path, place in /var.
+const MOVED: [(&str, &str); 6] = [
+    ("home", "var/home"),
+    ("root", "var/roothome"),
+    ("srv", "var/srv"),
+    ("opt", "var/opt"),
+    ("mnt", "var/mnt"),
+    ("usr/local", "var/usrlocal"),
+];
+
+/// Mount points and the like, with modes, that must exist and be empty.
+const EMPTY: [(&str, u16); 8] = [
+    ("dev", 0o755),
+    ("proc", 0o555),
+    ("sys", 0o555),
+    ("run", 0o755),
+    ("tmp", 0o1777),
+    ("media", 0o755),
+    ("boot", 0o755),
+    ("efi", 0o755),
+];
+
+/// Rearranges an assembled tree for a read-only root. The kernel and what else lies under /boot goes: it is
+/// the boot partition's business. Hard links that would end up on different file systems become copies.
+pub fn seal(mut tree: Tree) -> Tree {
+    let stamp = tree.get("etc").map(|entry| entry.meta.mtime).unwrap_or_default();
+    let fresh = |kind, mode| {
+        let mut entry = Entry::new(kind, mode);
+        entry.meta.mtime = stamp;
+        entry
+    };
+    break_links(&mut tree);
+    for (path, _) in EMPTY {
+        take(&mut tree, path);
+    }
+    for name in ["initrd.img", "initrd.img.old", "vmlinuz", "vmlinuz.old"] {
+        tree.remove(name);
+    }
+    for (path, place) in MOVED {
+        // What the packages ship stays reachable under the same name.
+        for (below, entry) in take(&mut tree, path) {
+            let to = [place.as_bytes(), &below].concat();
+            if !below.is_empty() || !tree.contains(&to) {
+                tree.insert(&to, entry);
+            }
+        }
+        if !tree.contains(place) {
+            tree.insert(place, fresh(Kind::Directory, 0o755));
+        }
+        let up = "../".repeat(path.matches('/').count());
+        tree.insert(path, fresh(Kind::Symlink(format!("{up}{place}").into_bytes().into()), 0o777));
+    }
+    let database = take(&mut tree, "var/lib/dpkg");
+    if !database.is_empty() {
+        tree.make_parents(PACKAGES, &fresh(Kind::Directory, 0o755));
+        for (below, entry) in database {
+            tree.insert(&[PACKAGES.as_bytes(), &below].concat(), entry);
+        }
+        tree.insert("var/lib/dpkg", fresh(Kind::Symlink(format!("/{PACKAGES}").into_bytes().into()), 0o777));
+    }
+    tree.make_parents(FACTORY, &fresh(Kind::Directory, 0o755));
+    let mode = tree.get("var").map_or(0o755, |entry| entry.meta.mode);
+    for (below, entry) in take(&mut tree, "var") {
+        tree.insert(&[FACTORY.as_bytes(), &below].concat(), entry);
+    }
+    tree.insert("var", fresh(Kind::Directory, mode));
+    for (path, mode) in EMPTY {
+        tree.insert(path, fresh(Kind::Directory, mode));
+    }
+    tree
+}
+
+/// Takes `path` and everything below out; paths are what follows `path`, so its own is empty.
+fn take(tree: &mut Tree, path: &str) -> Vec<(Path, Entry)> {
+    let paths: Vec<Path> = tree.below(path).map(|(path, _)| path.into()).collect();
+    let own = tree.remove(path).map(|entry| (Path::default(), entry));
+    let below = paths.iter().filter_map(|full| Some((full[path.len()..].into(), tree.remove(full)?)));
+    own.into_iter().chain(below.collect::<Vec<_>>()).collect()
+}
+
+/// Hard links from or to what moves become files of their own with the same content.
+fn break_links(tree: &mut Tree) {
+    let moves = |path: &[u8]| {
+        path.starts_with(b"var/")
+            || MOVED.iter().any(|(moved, _)| path.starts_with(format!("{moved}/").as_bytes()))
+    };
+    let links: Vec<(Path, Path)> = tree
+        .iter()
+        .filter_map(|(path, entry)| match &entry.kind {
+            Kind::HardLink(to) if moves(path) || moves(to) => Some((path.into(), to.clone())),
+            _ => None,
+        })
+        .collect();
+    for (path, to) in links {
+        let target: Option<(Meta, Kind)> =
+            tree.get(&to).map(|entry| (entry.meta.clone(), entry.kind.clone()));
+        if let (Some((meta, kind)), Some(entry)) = (target, tree.get_mut(&path)) {
+            *entry = Entry { meta, kind };
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What `kiln check` says of bad files, word for word: `tests/check/<name>.snap`.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// An Ed25519 key of text, whose private half nobody has.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 example@kiln";
+/// The start of every file that is about something else.
+const HEAD: &str = "apiVersion: kiln/v1\ncluster: {name: home}\n";
+const USER: &str = "users: [{name: anna, password_hash: $6$saltsalt$abcdefgh}]\n";
+const NODE: &str = "nodes: [{name: node-1}]\n";
+
+fn kiln(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .output()
+        .expect("kiln ran")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The stderr of `kiln check` on a file with these bytes, and its exit status.
+fn check(bytes: &[u8]) -> (String, Option<i32>) {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("cluster.yaml"), bytes).expect("written");
+    let output = kiln(folder.path(), &["check"]);
+    (text(&output.stderr), output.status.code())
+}
+
+fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("check");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// Nodes with these `network` values.
+fn networks(values: &[&str]) -> String {
+    let node = |(at, value): (usize, &&str)| format!("  - {{name: node-{at}, network: {value}}}\n");
+    format!("{HEAD}{USER}nodes:\n{}", values.iter().enumerate().map(node).collect::<String>())
+}
+
+fn cases() -> Vec<(&'static str, String)> {
+    let begin = format!("-----BEGIN OPENSSH {} KEY-----", "PRIVATE");
+    let end = format!("-----END OPENSSH {} KEY-----", "PRIVATE");
+    vec![
+        ("empty", String::new()),
+        ("syntax", format!("{HEAD}nodes:\n  - name: \"node-1\n    role: server\n")),
+        ("syntax-tab", format!("{HEAD}nodes:\n\t- name: node-1\n")),
+        ("not-a-mapping", "- kiln/v1\n".to_owned()),
+        ("two-documents", format!("{HEAD}{USER}{NODE}---\nmore: true\n")),
+        ("missing-keys", "base: {}\nnodes:\n  - role: agent\n".to_owned()),
+        ("api-version", format!("{}{USER}{NODE}", HEAD.replace("kiln/v1", "kiln/v2"))),
+        (
+            "unknown-keys",
+            format!(
+                "{HEAD}{USER}clutser: {{}}\nnodes:\n  - name: node-1\n    netwrok: {{}}\n    kubernetes: true\n"
+            ),
+        ),
+        (
+            "wrong-types",
+            format!(
+                "{HEAD}base:\n  packages: htop\n  kernel_arguments: [quiet, [a], 3]\n  mirrors: [{{url: 5}}, 7]\n\
+                 users:\n  - name: 0123\n    sudo: yes\nssh: none\n\
+                 nodes:\n  - name: true\n    network: dhcp\n    sector_size: big\n  - node-2\n"
+            ),
+        ),
+        (
+            "duplicate-key",
+            format!("{HEAD}{USER}nodes:\n  - name: node-1\n    role: agent\n    role: server\n"),
+        ),
+        (
+            "host-names",
+            format!(
+                "{HEAD}{USER}nodes:\n  - name: Node_1\n  - name: -a\n  - name: a.home\n  - name: \"\"\n  - name: größe\n"
+            ),
+        ),
+        (
+            "duplicate-node",
+            format!("{HEAD}{USER}nodes:\n  - name: node-1\n  - name: node-2\n  - name: node-1\n"),
+        ),
+        ("duplicate-address", networks(&["{address: 10.0.0.2/24}", "{address: 10.0.0.2/16}"])),
+        ("duplicate-mac", networks(&["{mac: 52:54:00:00:00:01}", "{mac: 52-54-00-00-00-01}"])),
+        (
+            "addresses",
+            networks(&[
+                "{address: 10.0.0.300/24}",
+                "{address: 10.0.0.2/33}",
+                "{address: 10.0.0.2}",
+                "{address: 10.0.0.0/24}",
+                "{address: 10.0.0.255/24}",
+                "{address: 127.0.0.1/8}",
+                "{address: \"2001:db8::/64\"}",
+            ]),
+        ),
+        (
+            "gateways",
+            networks(&[
+                "{address: 10.0.0.2/24, gateway: 10.0.1.1}",
+                "{address: 10.0.0.3/24, gateway: 10.0.0.3}",
+                "{address: 10.0.0.4/24, gateway: router}",
+                "{address: 10.0.0.5/24, gateway: 10.0.0.255}",
+                "{address: 10.0.0.6/31, gateway: 10.0.0.7}",
+                "{gateway: 10.0.0.1}",
+            ]),
+        ),
+        (
+            "networks",
+            networks(&[
+                "{dhcp: false}",
+                "{dhcp: true, address: 10.0.0.2/24}",
+                "{interface: a-very-long-interface}",
+                "{mac: 53:54:00:00:00:01}",
+                "{mac: 52:54:00:00:00}",
+                "{interface: enp1s0, mac: 52:54:00:00:00:01}",
+                "{dns: [nine.nine]}",
+            ]),
+        ),
+        (
+            "ssh-keys",
+            format!(
+                "{HEAD}{NODE}users:\n  - name: anna\n    ssh_keys:\n      - {KEY}\n      - {}\n      - {}\n      - hello\n      - {}\n",
+                KEY.replace("ed25519", "rsa"),
+                &KEY[..60],
+                &KEY[..40],
+            ),
+        ),
+        (
+            "private-key",
+            format!(
+                "{HEAD}{NODE}users:\n  - name: anna\n    ssh_keys:\n      - |\n        {begin}\n        \
+                 c2VjcmV0c2VjcmV0\n        {end}\n      - \"{begin} c2VjcmV0 {end}\"\n"
+            ),
+        ),
+        (
+            "secrets-elsewhere",
+            format!(
+                "{HEAD}nodes:\n  - name: \"{begin} c2VjcmV0 {end}\"\n    time_zone: |\n      {begin}\n      c2VjcmV0\n      {end}\n\
+                 overlays: [AGE-SECRET-KEY-1c2VjcmV0]\nbase: {{packages: [$6$c2VjcmV0$c2VjcmV0]}}\n{}: 1\n",
+                "long".repeat(200),
+            ),
+        ),
+        // Nothing of a file may steer the terminal.
+        ("control-characters", format!("{HEAD}{USER}{NODE}\u{1b}[31mred: \u{7}\n")),
+        (
+            "control-characters-escaped",
+            format!("{HEAD}{USER}{NODE}\"\\e[31mred\": 1\noverlays: [\"\\e[2J\"]\n"),
+        ),
+        ("private-key-syntax", format!("{HEAD}{NODE}users: [{{name: anna, ssh_keys: [\"{begin} c2VjcmV0\n")),
+        (
+            "users",
+            format!(
+                "{HEAD}{NODE}users:\n  - {{name: Anna}}\n  - {{name: root}}\n  - {{name: bert, shell: zsh, groups: [a b]}}\n  \
+                 - {{name: bert}}\n  - {{name: carl, password_hash: hunter2}}\n  - name: dora\n    password_hash:\n      hunter2\n"
+            ),
+        ),
+        ("no-login", format!("{HEAD}users: [{{name: anna}}]\n{NODE}")),
+        (
+            "time-zones",
+            format!(
+                "{HEAD}{USER}nodes:\n  - {{name: a, time_zone: Europe/New York}}\n  - {{name: b, time_zone: \"+2\"}}\n"
+            ),
+        ),
+        (
+            "packages",
+            format!(
+                "{HEAD}{USER}{NODE}base:\n  packages: [HTOP, htop=3.1, \"a b\", x]\n  firmware: atuo\n  scripts: {{grub: skp}}\n"
+            ),
+        ),
+        ("root-size-small", format!("{HEAD}{USER}{NODE}base: {{root_size: 12MiB}}\n")),
+        ("root-size-unit", format!("{HEAD}{USER}{NODE}base: {{root_size: \"4096\"}}\n")),
+        ("root-size-number", format!("{HEAD}{USER}{NODE}base: {{root_size: 4096}}\n")),
+        ("sector-size", format!("{HEAD}{USER}nodes: [{{name: node-1, sector_size: 1024}}]\n")),
+        (
+            "mirrors",
+            format!(
+                "{HEAD}{USER}{NODE}base:\n  mirrors: [\"ftp://host/debian\", ./debs, {{url: \"https://host/debian\", archive: debian-securty}}]\n  keyring: keys.gpg\n"
+            ),
+        ),
+        (
+            "kernel-arguments",
+            format!("{HEAD}{USER}{NODE}base: {{kernel_arguments: [root=/dev/sda, \"a b\", quiet]}}\n"),
+        ),
+        (
+            "overlays",
+            format!(
+                "{HEAD}{USER}{NODE}overlays: [longhron, k3s, taliscale, ./mine, longhorn, longhorn, {{name: 5}}]\n"
+            ),
+        ),
+        (
+            "words",
+            format!(
+                "{HEAD}{USER}base: {{suite: bookworm, distribution: debain}}\nnodes: [{{name: a, role: srever, architecture: x86_64}}]\n"
+            ),
+        ),
+        ("no-nodes", format!("{HEAD}nodes: []\n")),
+        ("nodes-without-value", format!("{HEAD}nodes:\n")),
+        (
+            "alias-bomb",
+            format!(
+                "a: &a [x,x,x,x,x,x,x,x,x,x]\n{}",
+                (0..12).fold(String::new(), |text, at| {
+                    let (from, to) =
+                        (if at == 0 { "a".to_owned() } else { format!("b{}", at - 1) }, format!("b{at}"));
+                    format!("{text}{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(", "))
+                })
+            ),
+        ),
+        ("deep", "[".repeat(200)),
+    ]
+}
+
+#[test]
+fn every_bad_file_gets_its_words() {
+    for (name, file) in cases() {
+        let (stderr, status) = check(file.as_bytes());
+        assert_eq!(status, Some(i32::from(name != "no-login")), "{name}: {stderr}");
+        for secret in ["c2VjcmV0", "hunter2", "BEGIN"] {
+            assert!(!stderr.contains(secret), "{name} gives a secret away: {stderr}");
+        }
+        let steers = stderr.chars().any(|c| c.is_control() && c != '\n');
+        assert!(!steers, "{name} steers the terminal: {stderr:?}");
+        assert!(
+            stderr.is_ascii() || file.contains('ö'),
+            "{name}: not ASCII without a UTF-8 locale: {stderr}"
+        );
+        snapshot(name, &stderr);
+    }
+}
+
+/// A file with thousands of faults is answered with the first of them, and at once.
+#[test]
+fn nobody_reads_ten_thousand_faults() {
+    let keys: String = (0..10_000).map(|at| format!("key{at}: 1\n")).collect();
+    let (stderr, status) = check(format!("{HEAD}{USER}{NODE}{keys}").as_bytes());
+    assert_eq!(status, Some(1));
+    assert_eq!(stderr.matches("has no key").count(), 100);
+    assert!(stderr.contains("and 9900 more, which `--json` lists\n\nerror: 10000 errors in cluster.yaml"));
+}
+
+#[test]
+fn bytes_that_are_not_text() {
+    let (stderr, status) = check(b"apiVersion: kiln/v1\nname: \xff\xfe\n");
+    assert_eq!(status, Some(1));
+    snapshot("not-utf-8", &stderr);
+}
+
+#[test]
+fn an_overlay_of_ones_own() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = format!("{HEAD}{USER}{NODE}overlays: [./mine, ./bad, ./none]\n");
+    std::fs::write(folder.path().join("cluster.yaml"), file).expect("written");
+    for (name, document) in
+        [("mine", Some("packages: [tmux]\n")), ("bad", Some("packges: [tmux]\n")), ("none", None)]
+    {
+        std::fs::create_dir(folder.path().join(name)).expect("made");
+        if let Some(document) = document {
+            std::fs::write(folder.path().join(name).join("overlay.yaml"), document).expect("written");
+        }
+    }
+    let output = kiln(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    snapshot("own-overlay", &text(&output.stderr));
+}
+
+#[test]
+fn json_lists_all_faults() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = format!("{HEAD}{USER}nodes:\n  - name: Node\n    rol: agent\n    sector_size: 7\n");
+    std::fs::write(folder.path().join("cluster.yaml"), file).expect("written");
+    let output = kiln(folder.path(), &["check", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let faults: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let codes: Vec<_> =
+        faults.as_array().expect("a list").iter().map(|fault| fault["code"].as_str()).collect();
+    assert_eq!(codes, [Some("host-name"), Some("unknown-key"), Some("sector-size")]);
+    let keys = ["file", "line", "column", "severity", "code", "message", "help"];
+    assert!(keys.iter().all(|key| faults[0].get(key).is_some()), "{faults}");
+    assert_eq!((&faults[1]["line"], &faults[1]["column"]), (&6.into(), &5.into()));
+}
+
+#[test]
+fn a_terminal_that_can_more_gets_more() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("cluster.yaml"), format!("{HEAD}{USER}nodes: []\n")).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.args(["check", "--color", "always"]).current_dir(folder.path());
+    let output = command.env_clear().env("LANG", "C.UTF-8").output().expect("kiln ran");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains('\u{1b}') && stderr.contains('╭'), "{stderr}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = tempfile::tempdir().expect("folder");
+    let output = kiln(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "error: there is no cluster.yaml here: name the file with `-f`, or let `kiln init` write one\n"
+    );
+    let output = kiln(folder.path(), &["check", "-f", "other.yaml"]);
+    assert_eq!(
+        text(&output.stderr),
+        "error: cannot read other.yaml\n  because No such file or directory (os error 2)\n"
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Any bytes end in a cluster or in faults that can be drawn.
+    #[test]
+    fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        survive(&bytes);
+    }
+
+    /// And so do bytes that are nearly a cluster file.
+    #[test]
+    fn nearly_right_files_are_survived(
+        parts in proptest::collection::vec(proptest::sample::select(PARTS), 0..24),
+    ) {
+        survive(format!("{HEAD}{}", parts.concat()).as_bytes());
+        survive(parts.concat().as_bytes());
+    }
+}
+
+const PARTS: &[&str] = &[
+    "nodes:",
+    "\n",
+    "  ",
+    "- ",
+    "name: ",
+    "node-1",
+    "é😀",
+    "\u{2028}",
+    "\u{feff}",
+    "\t",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ": ",
+    "&a ",
+    "*a",
+    "!!str ",
+    "!x ",
+    "\"",
+    "'",
+    "|\n",
+    ">-\n",
+    "# x",
+    "---\n",
+    "...\n",
+    "? ",
+    "<<: ",
+    "null",
+    "~",
+    "0x",
+    "1e9",
+    "users: ",
+    "ssh_keys: ",
+    "password_hash: x",
+    "base: ",
+    "root_size: ",
+    "99999999999999999999TiB",
+    "mirrors: ",
+    "http://",
+    "network: ",
+    "address: ",
+    "10.0.0.1/0",
+    "::/128",
+    "PRIVATE KEY",
+    "-----END",
+    "overlays: ",
+    "./",
+    "\r\n",
+    "\0",
+];
+
+fn survive(bytes: &[u8]) {
+    let Err(kiln::cluster::Error::Faults(report)) =
+        kiln::cluster::parse(bytes, Path::new("x.yaml"), Path::new("/nonexistent"))
+    else {
+        return;
+    };
+    assert!(report.has_errors());
+    let plain = report.render(&kiln::diag::Style::default());
+    assert!(plain.contains("x.yaml:"), "no place in {plain}");
+    report.render(&kiln::diag::Style { colour: true, unicode: true, width: 40 });
+    kiln::diag::json([&report]);
+}
