@@ -7,13 +7,13 @@
 
 mod alternatives;
 mod base;
-mod certificates;
+pub mod catalog;
+pub mod certs;
 mod coverage;
 pub mod depmod;
 mod dpkg;
-mod ldcache;
+pub mod ldso;
 mod merge;
-mod modules;
 #[cfg(test)]
 mod oracle;
 mod pam;
@@ -112,6 +112,15 @@ pub enum Error {
     /// The kernel's module indices.
     #[error(transparent)]
     Modules(#[from] depmod::Error),
+    /// The links to the certificates of authorities.
+    #[error(transparent)]
+    Certificates(#[from] certs::Error),
+    /// The cache of the dynamic linker.
+    #[error(transparent)]
+    Linker(#[from] ldso::Error),
+    /// The journal's message catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] catalog::Error),
     /// All system user or group numbers are taken.
     #[error("no number is left for the system account {0}")]
     NoId(String),
@@ -138,15 +147,16 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
         units::apply,
         alternatives::apply,
         pam::apply,
-        certificates::apply,
         python::apply,
         tmpfiles::apply,
         base::owners,
-        modules::apply,
-        ldcache::apply,
-        dpkg::apply,
     ] {
         finaliser(&mut root)?;
     }
+    certs::run(&mut root.tree, stamp)?;
+    depmod::run(&mut root.tree, stamp)?;
+    ldso::run(&mut root.tree, stamp)?;
+    catalog::run(&mut root.tree, stamp)?;
+    dpkg::apply(&mut root)?;
     Ok(root.tree)
 }

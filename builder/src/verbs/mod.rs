@@ -10,7 +10,7 @@ pub mod lock;
 pub mod man;
 pub mod plan;
 pub mod schema;
-mod site;
+pub mod site;
 
 use crate::cluster::{self, FILE_NAME, Loaded};
 use crate::diag::Ui;

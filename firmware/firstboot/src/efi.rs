@@ -10,10 +10,10 @@ use uuid::Uuid;
 /// Where efivarfs is mounted.
 pub(crate) const VARIABLES: &str = "/sys/firmware/efi/efivars";
 /// The variable's file: name, then the Boot Loader Interface's vendor GUID.
-const LOADER_DEVICE: &str = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+const LOADER_DEVICE: &str = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// Path of the boot entry whose tries are counted, with backslashes; there when the loader counts.
-const COUNTED: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+const COUNTED: &str = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /// The GUID of the ESP that the machine was booted from; nothing when it was not booted so.
 pub(crate) fn booted_esp(variables: &Path) -> Option<Uuid> {

@@ -124,10 +124,11 @@ fn has_link(sysfs: &Path) -> bool {
     devices.filter(|device| device.join("device").exists()).any(|device| linked(&device))
 }
 
-/// From `ip -j addr`.
+/// From `ip -j addr`, which leaves empty objects where its filter took something out.
 fn addresses(json: &str) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Link {
+        #[serde(default)]
         ifname: String,
         #[serde(default)]
         addr_info: Vec<Address>,
@@ -135,12 +136,12 @@ fn addresses(json: &str) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Address {
         local: Option<String>,
-        prefixlen: u8,
+        prefixlen: Option<u8>,
     }
     let links: Vec<Link> = serde_json::from_str(json).unwrap_or_default();
     let all = links.iter().flat_map(|link| link.addr_info.iter().map(move |address| (&link.ifname, address)));
     all.filter_map(|(name, address)| {
-        Some(format!("{name} {}/{}", address.local.as_ref()?, address.prefixlen))
+        Some(format!("{name} {}/{}", address.local.as_ref()?, address.prefixlen?))
     })
     .collect()
 }
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn addresses_come_from_ip() {
-        let json = r#"[{"ifname":"lo","addr_info":[]},{"ifname":"eth0","addr_info":[
+        let json = r#"[{},{"ifname":"lo","addr_info":[]},{"ifname":"eth0","addr_info":[{},
             {"family":"inet","local":"10.0.2.15","prefixlen":24,"scope":"global"}]}]"#;
         assert_eq!(addresses(json), ["eth0 10.0.2.15/24"]);
         assert!(addresses("").is_empty());

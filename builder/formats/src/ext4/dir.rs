@@ -74,22 +74,8 @@ impl<'t> Directory<'t> {
         let mut hashed: Vec<_> =
             children.into_iter().map(|child| (half_md4(child.name, seed), child)).collect();
         hashed.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(other.name)));
-        let (mut first, mut fill) = (0, 0);
-        for at in 0..hashed.len() {
-            let size = entry_size(hashed[at].1.name.len());
-            if fill + size > LEAF_ROOM {
-                // Names of one hash stay in one leaf wherever they fit: no index entry needs the
-                // "goes on" bit then.
-                let hash = hashed[at].0.0;
-                let group = hashed[first..at].iter().rposition(|((other, _), _)| *other != hash);
-                let next = group.map_or(at, |before| first + before + 1);
-                self.leaves.push(leaf(&hashed, first));
-                first = next;
-                fill = hashed[first..at].iter().map(|(_, child)| entry_size(child.name.len())).sum();
-            }
-            fill += size;
-        }
-        self.leaves.push(leaf(&hashed, first));
+        let sizes = hashed.iter().map(|((hash, _), child)| (*hash, entry_size(child.name.len())));
+        self.leaves = split(&sizes.collect::<Vec<_>>());
         self.children = hashed.into_iter().map(|(_, child)| child).collect();
         self.leaves.len() <= ROOT_LIMIT * NODE_LIMIT
     }
@@ -157,12 +143,29 @@ impl<'t> Directory<'t> {
     }
 }
 
-type Hashed<'t> = ((u32, u32), Child<'t>);
+/// Cuts names, given by hash (sorted) and size of entry, into leaves.
+fn split(names: &[(u32, usize)]) -> Vec<Leaf> {
+    let (mut first, mut fill, mut leaves) = (0, 0, Vec::new());
+    for (at, (hash, size)) in names.iter().enumerate() {
+        if fill + size > LEAF_ROOM {
+            // Names of one hash stay in one leaf wherever they fit: no index entry needs the "goes on"
+            // bit then.
+            let other = names[first..at].iter().rposition(|(before, _)| before != hash);
+            let next = other.map_or(at, |other| first + other + 1);
+            leaves.push(leaf(names, first));
+            first = next;
+            fill = names[first..at].iter().map(|(_, size)| size).sum();
+        }
+        fill += size;
+    }
+    leaves.push(leaf(names, first));
+    leaves
+}
 
-fn leaf(hashed: &[Hashed<'_>], first: usize) -> Leaf {
-    let hash = hashed[first].0.0;
+fn leaf(names: &[(u32, usize)], first: usize) -> Leaf {
+    let hash = names[first].0;
     // The lowest bit tells a lookup that names of this hash begin in the leaf before.
-    let goes_on = first > 0 && hashed[first - 1].0.0 == hash;
+    let goes_on = first > 0 && names[first - 1].0 == hash;
     Leaf { first, hash: hash | u32::from(goes_on) }
 }
 
@@ -218,4 +221,24 @@ fn put_index(block: &mut [u8; BLOCK], (at, limit): (usize, usize), entries: &[(u
     put16(block, at + 2, u16::try_from(entries.len()).unwrap_or(0));
     let sum = seed.with(&block[..at + entries.len() * 8]).with(&[0; 8]).0;
     put32(block, BLOCK - 4, sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_hash_stay_together_where_they_fit() {
+        // Four entries of 1000 bytes fit into a leaf of 4084.
+        let leaves = |hashes: &[u32]| -> Vec<(usize, u32)> {
+            let names: Vec<_> = hashes.iter().map(|hash| (*hash, 1000)).collect();
+            split(&names).iter().map(|leaf| (leaf.first, leaf.hash)).collect()
+        };
+        assert_eq!(leaves(&[2, 4, 6, 8]), [(0, 2)]);
+        assert_eq!(leaves(&[2, 4, 6, 8, 10]), [(0, 2), (4, 10)]);
+        assert_eq!(leaves(&[2, 4, 6, 8, 8]), [(0, 2), (3, 8)]);
+        assert_eq!(leaves(&[2, 4, 4, 4, 4, 6]), [(0, 2), (1, 4), (5, 6)]);
+        assert_eq!(leaves(&[2, 2, 2, 2, 2, 4]), [(0, 2), (4, 3)]);
+        assert_eq!(leaves(&[0, 2, 2, 2, 2, 2, 2]), [(0, 0), (1, 2), (5, 3)]);
+    }
 }

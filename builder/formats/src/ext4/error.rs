@@ -31,6 +31,12 @@ pub enum Error {
         /// Inodes asked for.
         given: u64,
     },
+    /// More inodes than the format can count in whole groups.
+    #[error("{given} inodes are more than ext4 can count")]
+    TooManyInodes {
+        /// Inodes asked for.
+        given: u32,
+    },
     /// A journal of this size cannot be.
     #[error("a journal of {given} blocks: it must have at least 1024 and at most 1048576")]
     BadJournal {

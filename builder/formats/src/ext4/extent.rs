@@ -92,3 +92,54 @@ fn index_entry(logical: u32, child: u64) -> [u8; ENTRY_SIZE] {
     put16(&mut out, 8, low16(high32(child)));
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::{get16, get32};
+    use super::*;
+
+    /// First blocks of all extents below a node, in order, checking every header and checksum on the way.
+    fn walk(node: &[u8], blocks: &[Box<[u8; BLOCK]>], depth: u16, seed: Checksum) -> Vec<u32> {
+        assert_eq!((get16(node, 0), get16(node, 6)), (MAGIC, depth));
+        let entries = node[ENTRY_SIZE..].chunks_exact(ENTRY_SIZE).take(usize::from(get16(node, 2)));
+        entries
+            .flat_map(|entry| {
+                if depth == 0 {
+                    return vec![get32(entry, 0)];
+                }
+                // Tests put block n of the tree at block 1000 + n.
+                let child = &blocks[get32(entry, 4) as usize - 1000];
+                assert_eq!(seed.with(&child[..BLOCK - 4]).0, get32(&child[..], BLOCK - 4));
+                assert_eq!(get16(&child[..], 4), 340);
+                let below = walk(&child[..BLOCK - 4], blocks, depth - 1, seed);
+                assert_eq!(below.first(), Some(&get32(entry, 0)));
+                below
+            })
+            .collect()
+    }
+
+    #[test]
+    fn trees_of_every_depth_hold_all_extents_in_order() {
+        let seed = Checksum::START.of_inode(12, 0);
+        for (count, depth, outside) in [
+            (0, 0, 0),
+            (1, 0, 0),
+            (4, 0, 0),
+            (5, 1, 1),
+            (340, 1, 1),
+            (341, 1, 2),
+            (1360, 1, 4),
+            (1361, 2, 6),
+            (200_000, 2, 591),
+        ] {
+            let extents: Vec<_> =
+                (0..count).map(|n| Extent { logical: n * 3, start: u64::from(n) * 7 + 1, len: 3 }).collect();
+            assert_eq!(tree_blocks(extents.len()), outside, "{count}");
+            let places: Vec<u64> = (1000..1000 + outside as u64).collect();
+            let (root, blocks) = encode(&extents, &places, seed);
+            assert_eq!(blocks.len(), outside);
+            let found = walk(&root, &blocks, depth, seed);
+            assert!(found.iter().copied().eq((0..count).map(|n| n * 3)), "{count}");
+        }
+    }
+}

@@ -23,6 +23,9 @@ pub(super) const SECTORS_PER_BLOCK: u64 = 8;
 /// Highest number of blocks: block numbers stay within 32 bits, so that the resize inode reaches all.
 pub(super) const MAX_BLOCKS: u64 = 1 << 32;
 
+/// Inodes at most: rounded up in every group, their number must still fit 32 bits (`s_inodes_count`).
+pub(super) const MAX_INODES: u32 = 0xF000_0000;
+
 /// Inode numbers with a meaning (inodes.rst, "Special inodes").
 pub(super) mod ino {
     /// The root directory.

@@ -2,7 +2,7 @@
 
 use super::dir::{Child, Directory};
 use super::error::{Error, shown};
-use super::format::{BLOCK_BYTES, ino};
+use super::format::{BLOCK_BYTES, MAX_INODES, ino};
 use super::inode::{self, Time, mode};
 use super::xattr::{self, Stored};
 use crate::tree::{Content, Entry, Kind, Meta, Timestamp, Tree};
@@ -60,7 +60,7 @@ const LOST_FOUND: &[u8] = b"lost+found";
 
 impl<'t> Inventory<'t> {
     pub(super) fn new(tree: &'t Tree, created: Timestamp) -> Result<Self, Error> {
-        if tree.len() > 0xFFFF_0000 {
+        if tree.len() as u64 > u64::from(MAX_INODES) - 16 {
             return Err(Error::TooManyEntries { entries: tree.len() });
         }
         let mut this = Self {

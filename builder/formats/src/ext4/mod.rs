@@ -11,6 +11,7 @@
 
 mod acl;
 mod checksum;
+mod contents;
 mod dir;
 mod error;
 mod extent;
@@ -21,12 +22,14 @@ mod inode;
 mod inventory;
 mod journal;
 mod layout;
+mod metadata;
 mod options;
 mod place;
 pub mod read;
 mod resize;
 mod sink;
 mod superblock;
+mod table;
 mod uuid;
 mod write;
 mod xattr;

@@ -2,7 +2,7 @@
 
 use super::checksum::Checksum;
 use super::error::Error;
-use super::format::{BLOCK_BYTES, MAX_BLOCKS, get32};
+use super::format::{BLOCK_BYTES, MAX_BLOCKS, MAX_INODES, get32};
 use super::journal;
 use crate::tree::Timestamp;
 
@@ -53,6 +53,9 @@ impl Options {
         }
         if self.label.len() > 16 || self.label.contains('\0') {
             return Err(Error::BadLabel { label: self.label.clone() });
+        }
+        if let Some(given) = self.inodes.filter(|given| *given > MAX_INODES) {
+            return Err(Error::TooManyInodes { given });
         }
         match self.journal_blocks {
             Some(given) if !(journal::MIN_BLOCKS..=journal::MAX_BLOCKS).contains(&given) => {

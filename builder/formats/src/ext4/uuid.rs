@@ -31,10 +31,14 @@ pub fn uuid_patches(source: &dyn ReadAt, uuid: [u8; 16]) -> Result<Vec<UuidPatch
     if stored.log_block_size != 2 || u64::from(stored.blocks_per_group) != BLOCKS_PER_GROUP {
         return Err(ReadError::Unsupported("blocks of another size than 4096 bytes").into());
     }
-    let groups = stored.blocks.div_ceil(BLOCKS_PER_GROUP);
+    let given = source.size().map_err(|source| ReadError::Source { offset: 0, source })?;
+    let size = stored.blocks.saturating_mul(BLOCK_BYTES);
+    if size > given {
+        return Err(ReadError::CutOff { size, given }.into());
+    }
+    let groups = low32(stored.blocks.div_ceil(BLOCKS_PER_GROUP).min(u64::from(u32::MAX)));
     let mut patches = vec![primary];
-    // Block numbers are below 2^32 or the size check of the reader fails first.
-    for group in (1..low32(groups.min(u64::from(u32::MAX)))).filter(|group| has_super(*group)) {
+    for group in (1..groups).filter(|group| has_super(*group)) {
         patches.push(patch(source, u64::from(group) * BLOCKS_PER_GROUP * BLOCK_BYTES, uuid)?);
     }
     Ok(patches)

@@ -365,6 +365,10 @@ fn options_that_cannot_be() {
         refused(Options { inodes: Some(10), ..options(64 << 20) }),
         Error::TooFewInodes { needed: 11, given: 10 }
     ));
+    assert!(matches!(
+        refused(Options { inodes: Some(u32::MAX), ..options(64 << 20) }),
+        Error::TooManyInodes { given: u32::MAX }
+    ));
     let image = Image::with(
         &tree,
         &Options { inodes: Some(100_000), journal_blocks: Some(40_000), ..options(1 << 30) },

@@ -22,7 +22,9 @@ pub(crate) fn options(size: u64) -> Options {
 /// Runs a tool and returns exit code and both outputs.
 pub(crate) fn tool(package: &str, command: &mut Command) -> (i32, String) {
     let program = command.get_program().to_string_lossy().into_owned();
-    match command.output() {
+    // An ordinary user's search path has no folder for system tools, though all may read them.
+    let path = std::env::var("PATH").unwrap_or_default();
+    match command.env("PATH", format!("{path}:/usr/sbin:/sbin")).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             panic!("{program} is not installed; it is in the Debian package {package}")
         }

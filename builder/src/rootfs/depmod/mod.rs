@@ -21,6 +21,7 @@ pub use index::Unfit;
 
 use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,13 +121,17 @@ pub fn run(tree: &mut Tree, time: Timestamp) -> Result<(), Error> {
 pub fn analyse(tree: &Tree) -> Result<Facts, Error> {
     let files = module_files(tree)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    // The largest first, so that no thread is left alone with it at the end.
+    let mut order: Vec<usize> = (0..files.len()).collect();
+    order.sort_by_key(|at| Reverse(files[*at].1.len()));
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(files.len()));
     let work = || {
         let mut unpacker = unpack::Unpacker::default();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((path, content)) = files.get(at) else { return };
+            let Some(at) = order.get(at).copied() else { return };
+            let (path, content) = files[at];
             let module = read(path, content, &mut unpacker);
             if let Ok(mut done) = done.lock() {
                 done.push((at, module));

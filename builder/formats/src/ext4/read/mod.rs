@@ -200,6 +200,8 @@ fn judge(stored: &Stored) -> Option<(u64, u64)> {
         && stored.blocks > u64::from(stored.first_data_block)
         && stored.blocks < 1 << 48;
     let groups = stored.blocks.div_ceil(u64::from(stored.blocks_per_group).max(1));
+    // Group numbers have 32 bits (checksums.rst takes them in so).
+    let possible = possible && groups <= u64::from(u32::MAX);
     (possible && u64::from(stored.inodes) <= groups * u64::from(stored.inodes_per_group))
         .then_some((block_size, size))
 }
