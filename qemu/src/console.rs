@@ -1,205 +1,196 @@
-//! The serial console: everything it shows is kept, and expectations are met or end at their deadline.
+//! A console's bytes as text: escape sequences gone, one line a line.
 
-use crate::error::Error;
-use std::io::{Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+/// How many lines an error shows.
+const TAIL: usize = 40;
 
-/// Lines of the console that a failed expectation shows.
-const TAIL_LINES: usize = 40;
+/// Where the reader is in an escape sequence (ECMA-48, section 5.4; OSC as xterm ends it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Text,
+    /// After ESC.
+    Escape,
+    /// After ESC and an intermediate byte.
+    Intermediate,
+    /// After ESC [.
+    Control,
+    /// After ESC ], until BEL or ST.
+    Command,
+    /// After ESC within a command.
+    CommandEscape,
+}
 
-/// A console, read in the background.
-#[derive(Debug)]
-pub struct Console {
-    chunks: Receiver<Vec<u8>>,
-    text: Vec<u8>,
-    /// What lies before was matched already.
+/// What a console has said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Transcript {
+    state: State,
+    /// Bytes of the character that is not complete yet.
+    partial: Vec<u8>,
+    text: String,
+    /// Up to here everything was looked at.
     cursor: usize,
-    ended: bool,
 }
 
-impl Console {
-    /// Reads `output` until its end. What comes is also written to `echo`.
-    pub(crate) fn new(
-        mut output: impl Read + Send + 'static,
-        mut echo: Option<Box<dyn Write + Send>>,
-    ) -> Self {
-        let (sender, chunks) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = output.read(&mut buffer) {
-                if let Some(echo) = &mut echo {
-                    let _ = echo.write_all(&buffer[..read]).and_then(|()| echo.flush());
+impl Transcript {
+    /// Takes bytes as they come.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.state = match (self.state, byte) {
+                // CAN and SUB end a sequence, ESC begins the next one.
+                (State::Text | State::Escape | State::Intermediate | State::Control, 0x1b) => State::Escape,
+                (State::Command, 0x1b) => State::CommandEscape,
+                (_, 0x18 | 0x1a) => State::Text,
+                (State::Text, _) => {
+                    self.character(byte);
+                    State::Text
                 }
-                if sender.send(buffer[..read].to_vec()).is_err() {
-                    return;
+                (State::Escape, b'[') => State::Control,
+                (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => State::Command,
+                (State::Escape | State::Intermediate, 0x20..=0x2f) => State::Intermediate,
+                // A line end inside a torn sequence is a line end.
+                (State::Escape | State::Intermediate | State::Control, b'\r' | b'\n') => {
+                    self.character(byte);
+                    State::Text
                 }
-            }
-        });
-        Self { chunks, text: Vec::new(), cursor: 0, ended: false }
+                (State::Escape | State::Intermediate, _) => State::Text,
+                (State::Control, 0x40..=0x7e) => {
+                    // Moving elsewhere, as CUP, HVP, CNL, VPA and clearing do, ends what stood before.
+                    if matches!(byte, b'H' | b'f' | b'E' | b'd' | b'J') {
+                        self.end_line();
+                    }
+                    State::Text
+                }
+                (State::Control, _) => State::Control,
+                (State::Command, 0x07) => State::Text,
+                (State::Command, _) => State::Command,
+                (State::CommandEscape, b'\\') => State::Text,
+                (State::CommandEscape, _) => State::Command,
+            };
+        }
     }
 
-    /// Waits until the console shows `pattern` after what earlier expectations matched, and returns the line that it
-    /// stands in, as far as it was shown.
-    ///
-    /// # Errors
-    /// [`Error::Expectation`] at the deadline, [`Error::Ended`] when the machine ends before it; both show the
-    /// console's last lines.
-    pub fn expect(&mut self, pattern: &str, within: Duration) -> Result<String, Error> {
-        let wanted = pattern.as_bytes();
-        let deadline = Instant::now() + within;
-        let mut searched = self.cursor;
-        loop {
-            let found =
-                self.text[searched..].windows(wanted.len().max(1)).position(|window| window == wanted);
-            if let Some(at) = found {
-                let start = searched + at;
-                self.cursor = start + wanted.len();
-                self.rest_of_line(deadline);
-                return Ok(self.line_around(start));
+    fn character(&mut self, byte: u8) {
+        match byte {
+            b'\n' | b'\r' => self.end_line(),
+            b'\t' => self.text.push('\t'),
+            0x00..=0x1f | 0x7f => {}
+            0x20..=0x7e => {
+                self.flush();
+                self.text.push(char::from(byte));
             }
-            // The pattern's start may have come already.
-            searched = self.text.len().saturating_sub(wanted.len()).max(self.cursor);
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.chunks.recv_timeout(left) {
-                Ok(chunk) => self.text.extend(chunk),
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(Error::Expectation {
-                        pattern: pattern.to_owned(),
-                        within,
-                        tail: self.tail(),
-                    });
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.ended = true;
-                    let (pattern, tail) = (pattern.to_owned(), self.tail());
-                    return Err(Error::Ended { pattern, stderr: String::new(), tail });
+            _ => {
+                self.partial.push(byte);
+                // At most four bytes make a character.
+                if std::str::from_utf8(&self.partial).is_ok() || self.partial.len() >= 4 {
+                    self.flush();
                 }
             }
         }
     }
 
-    /// Everything that was shown until now.
-    pub fn text(&mut self) -> String {
-        while let Ok(chunk) = self.chunks.try_recv() {
-            self.text.extend(chunk);
-        }
-        String::from_utf8_lossy(&self.text).into_owned()
-    }
-
-    /// The last lines, without control sequences.
-    pub fn tail(&mut self) -> String {
-        let text = without_controls(&self.text());
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
-    }
-
-    /// A match is worth little when its line is cut; but a prompt has no line end, so a moment must do.
-    fn rest_of_line(&mut self, deadline: Instant) {
-        let moment = Instant::now() + Duration::from_millis(500);
-        while !self.text[self.cursor..].contains(&b'\n') {
-            let left = deadline.min(moment).saturating_duration_since(Instant::now());
-            match self.chunks.recv_timeout(left) {
-                Ok(chunk) => self.text.extend(chunk),
-                Err(_) => return,
-            }
+    fn flush(&mut self) {
+        if !self.partial.is_empty() {
+            self.text.push_str(&String::from_utf8_lossy(&self.partial));
+            self.partial.clear();
         }
     }
 
-    fn line_around(&self, at: usize) -> String {
-        let start = self.text[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let end =
-            self.text[at..].iter().position(|byte| *byte == b'\n').map_or(self.text.len(), |end| at + end);
-        without_controls(&String::from_utf8_lossy(&self.text[start..end])).trim_end().to_owned()
-    }
-}
-
-/// Text without ECMA-48 control sequences (`ESC [ … letter`) and other control characters but line ends.
-fn without_controls(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\x1b' => {
-                if letters.next_if_eq(&'[').is_some() {
-                    while letters.next().is_some_and(|next| !('@'..='~').contains(&next)) {}
-                }
-            }
-            '\n' | '\t' => plain.push(letter),
-            _ if letter.is_control() => {}
-            _ => plain.push(letter),
+    /// A line end, unless the line is empty: terminals get CR, CR LF and jumps for one.
+    fn end_line(&mut self) {
+        self.flush();
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push('\n');
         }
     }
-    plain
+
+    /// The first of `patterns` in what was not looked at yet: where it begins and which one it is. Of several at
+    /// one place the first in the list counts. What was looked at is not searched again.
+    pub(crate) fn find(&self, patterns: &[&str]) -> Option<(usize, usize)> {
+        let rest = &self.text[self.cursor..];
+        let found =
+            patterns.iter().enumerate().filter_map(|(which, pattern)| Some((rest.find(pattern)?, which)));
+        found.min().map(|(at, which)| (self.cursor + at, which))
+    }
+
+    /// The line around a place, once its end has come; with `partial`, also before.
+    pub(crate) fn line(&self, at: usize, partial: bool) -> Option<&str> {
+        let begin = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        match self.text[at..].find('\n') {
+            Some(length) => Some(&self.text[begin..at + length]),
+            None => partial.then(|| &self.text[begin..]),
+        }
+    }
+
+    /// Everything up to `at` was looked at.
+    pub(crate) fn advance(&mut self, at: usize) {
+        self.cursor = at.min(self.text.len());
+    }
+
+    /// Everything so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The last lines.
+    pub(crate) fn tail(&self) -> String {
+        let lines: Vec<&str> = self.text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Console, without_controls};
-    use crate::error::Error;
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-    use std::time::Duration;
+    use super::Transcript;
 
-    const SOON: Duration = Duration::from_secs(5);
-
-    fn console() -> (UnixStream, Console) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        (ours, Console::new(theirs, None))
+    fn of(bytes: &[u8]) -> String {
+        let mut whole = Transcript::default();
+        whole.push(bytes);
+        // However the bytes are cut, the text is the same.
+        let mut cut = Transcript::default();
+        bytes.iter().for_each(|byte| cut.push(&[*byte]));
+        assert_eq!(whole.text(), cut.text());
+        whole.text().to_owned()
     }
 
     #[test]
-    fn expectations_go_forward() {
-        let (mut machine, mut console) = console();
-        machine.write_all(b"one\r\n\x1b[31mtwo\x1b[0m and\r\none more\r\n").unwrap();
-        assert_eq!(console.expect("one", SOON).unwrap(), "one");
-        assert_eq!(console.expect("two", SOON).unwrap(), "two and");
-        assert_eq!(console.expect("one", SOON).unwrap(), "one more");
+    fn escape_sequences_are_gone() {
+        for (bytes, text) in [
+            ("plain\r\ntext\n".as_bytes(), "plain\ntext\n"),
+            (b"[\x1b[0;32m  OK  \x1b[0m] Started\r\r\n", "[  OK  ] Started\n"),
+            (b"a\x1b]104\x07b\x1b]0;title\x1b\\c", "abc"),
+            (b"\x1b[!p\x1b[?7h\x1b(Bx\x1b=y", "xy"),
+            (b"one\x1b[2J\x1b[01;01Htwo", "one\ntwo"),
+            (b"\r  left 10 s \r  left 9 s \n", "  left 10 s \n  left 9 s \n"),
+            ("grün €\n".as_bytes(), "grün €\n"),
+            (b"x\xffy", "x\u{fffd}y"),
+            (b"\x1b[31", ""),
+            (b"\x1b\r\nnext", "next"),
+        ] {
+            assert_eq!(of(bytes), text, "{bytes:?}");
+        }
     }
 
     #[test]
-    fn a_pattern_may_come_in_pieces() {
-        let (mut machine, mut console) = console();
-        let writer = std::thread::spawn(move || {
-            for piece in ["k3s1 lo", "gi", "n: "] {
-                machine.write_all(piece.as_bytes()).unwrap();
-                std::thread::sleep(Duration::from_millis(30));
-            }
-            machine
-        });
-        assert_eq!(console.expect("login:", SOON).unwrap(), "k3s1 login:");
-        drop(writer.join().unwrap());
+    fn the_first_place_wins_then_the_first_pattern() {
+        let mut transcript = Transcript::default();
+        transcript.push(b"kiln: 1.0 begin\nkiln: 2.0 end\nlogin: ");
+        assert_eq!(transcript.find(&["end", "kiln: ", "kiln: 1"]), Some((0, 1)));
+        assert_eq!(transcript.line(0, false), Some("kiln: 1.0 begin"));
+        transcript.advance(6);
+        let (at, which) = transcript.find(&["kiln: "]).unwrap();
+        assert_eq!((transcript.line(at, false), which), (Some("kiln: 2.0 end"), 0));
+        let (at, _) = transcript.find(&["login: "]).unwrap();
+        assert_eq!(transcript.line(at, false), None);
+        assert_eq!(transcript.line(at, true), Some("login: "));
+        transcript.advance(usize::MAX);
+        assert_eq!(transcript.find(&["login: "]), None);
     }
 
     #[test]
-    fn a_deadline_shows_the_end_of_the_console() {
-        let (mut machine, mut console) = console();
-        machine.write_all(b"something else\n").unwrap();
-        let error = console.expect("login:", Duration::from_millis(100)).unwrap_err();
-        assert!(matches!(&error, Error::Expectation { tail, .. } if tail == "something else"), "{error}");
-    }
-
-    #[test]
-    fn the_end_of_the_machine_is_told_at_once() {
-        let (machine, mut console) = console();
-        drop(machine);
-        assert!(matches!(console.expect("login:", Duration::from_secs(60)), Err(Error::Ended { .. })));
-    }
-
-    #[test]
-    fn what_comes_is_echoed() {
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let (mut seen, echo) = UnixStream::pair().unwrap();
-        let mut console = Console::new(theirs, Some(Box::new(echo)));
-        ours.write_all(b"text\n").unwrap();
-        console.expect("text", SOON).unwrap();
-        let mut bytes = [0; 5];
-        seen.read_exact(&mut bytes).unwrap();
-        assert_eq!(&bytes, b"text\n");
-    }
-
-    #[test]
-    fn control_sequences_go() {
-        assert_eq!(without_controls("\x1b[2J\x1b[H\x1b[0;32m  OK  \x1b[0m] a\r\n\x07"), "  OK  ] a\n");
+    fn the_tail_is_short() {
+        let mut transcript = Transcript::default();
+        (0..100).for_each(|number| transcript.push(format!("line {number}\n\n").as_bytes()));
+        let tail = transcript.tail();
+        assert!(tail.starts_with("line 60\n") && tail.ends_with("line 99"), "{tail}");
     }
 }

@@ -2,74 +2,117 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Why a machine did not do what was expected of it.
+/// Why a machine does not run, or did not do what was waited for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A program is not installed.
-    #[error("{program} is not installed: install Debian's package {package}")]
-    NotInstalled {
-        /// The program or file.
-        program: String,
-        /// Debian's package that has it.
-        package: &'static str,
-    },
-    /// A file of the machine.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What failed.
-        source: io::Error,
-    },
-    /// The process can't be started or talked to.
-    #[error("{what}: {source}")]
-    Process {
-        /// What was tried.
-        what: &'static str,
-        /// What failed.
-        source: io::Error,
-    },
-    /// A tool ended badly.
-    #[error("{program} failed: {stderr}")]
-    Tool {
-        /// The tool.
-        program: &'static str,
-        /// What it said.
-        stderr: String,
-    },
-    /// The console did not show it in time.
-    #[error("the console did not show {pattern:?} within {} s; its end:\n{tail}", within.as_secs())]
-    Expectation {
-        /// What was waited for.
-        pattern: String,
-        /// How long.
-        within: Duration,
-        /// The last lines of the console.
-        tail: String,
-    },
-    /// The machine ended before the console showed it.
+    /// The program is not there.
     #[error(
-        "the machine ended before its console showed {pattern:?}{}; its end:\n{tail}",
-        stderr_note(stderr)
+        "{program} is not installed: on Debian and Ubuntu, `apt-get install qemu-system-x86 ovmf` brings it and its firmware"
+    )]
+    NoQemu {
+        /// The program.
+        program: &'static str,
+    },
+    /// No UEFI firmware at any of the usual places.
+    #[error(
+        "no UEFI firmware was found for the machine: on Debian and Ubuntu, `apt-get install ovmf` brings it; elsewhere name its files in KILN_OVMF_CODE and KILN_OVMF_VARS\n  looked for: {}",
+        list(looked)
+    )]
+    NoFirmware {
+        /// Where it could have been.
+        looked: Vec<PathBuf>,
+    },
+    /// A file that the environment names is not there, or only one of two is named.
+    #[error("{name} {problem}: it and its partner must both name a file")]
+    FirmwareSetting {
+        /// The environment variable.
+        name: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An environment variable with a value that is not known.
+    #[error("{name} is {value:?}, where {want} is wanted")]
+    Setting {
+        /// The environment variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        want: &'static str,
+    },
+    /// A part that this bus can't have.
+    #[error("a disk on {bus} can't have logical sectors of {sector_size} bytes")]
+    SectorSize {
+        /// The bus.
+        bus: &'static str,
+        /// Bytes.
+        sector_size: u32,
+    },
+    /// A disk image that is not there.
+    #[error("the disk image {} can't be read: {source}", path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file or socket of the machine itself.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `create`, `copy`, `start`, …
+        action: &'static str,
+        /// What.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The machine ended while something was waited for.
+    #[error(
+        "the machine ended ({status}) while waiting for {wanted}{}{}",
+        section("qemu said", stderr),
+        section("the console's last lines", tail)
     )]
     Ended {
-        /// What was waited for.
-        pattern: String,
-        /// What QEMU itself said.
+        /// How the process ended.
+        status: ExitStatus,
+        /// What QEMU wrote to its standard error.
         stderr: String,
-        /// The last lines of the console.
+        /// What was waited for.
+        wanted: String,
+        /// The console's last lines.
         tail: String,
     },
-    /// No report in time.
-    #[error("no report came within {} s", within.as_secs())]
-    NoReport {
+    /// It took too long.
+    #[error("waited {} s for {wanted} in vain{}", waited.as_secs(), section("the console's last lines", tail))]
+    Deadline {
         /// How long.
-        within: Duration,
+        waited: Duration,
+        /// What was waited for.
+        wanted: String,
+        /// The console's last lines.
+        tail: String,
     },
+    /// The machine has no such console or port.
+    #[error("this machine has no {0} that can be listened to")]
+    NotCaptured(String),
 }
 
-fn stderr_note(stderr: &str) -> String {
-    if stderr.trim().is_empty() { String::new() } else { format!(" (qemu: {})", stderr.trim()) }
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A headline with indented text below; nothing when there is no text.
+fn section(headline: &str, text: &str) -> String {
+    let lines: String = text.trim_end().lines().map(|line| format!("\n  | {line}")).collect();
+    if lines.is_empty() { String::new() } else { format!("\n  {headline}:{lines}") }
 }

@@ -1,32 +1,36 @@
-//! Typed QEMU machines: what a machine is made of, the argument vector that says so (pure), the process, its console
-//! with expectations that end at a deadline, and the port on which a guest reports.
+//! QEMU as a typed machine: what it is made of ([`Machine`], a pure way to an argument vector), a process that
+//! dies with its owner ([`Running`]), and what its console and its ports say, with deadlines.
 //!
 //! ```no_run
+//! use kiln_qemu::{Accelerator, Disk, Firmware, Machine, Source};
+//! use std::time::{Duration, Instant};
+//!
 //! # fn main() -> Result<(), kiln_qemu::Error> {
-//! use kiln_qemu::{Disk, Machine};
-//! let mut machine = Machine::uefi()?;
-//! machine.disks.push(Disk::throw_away("disk.img"));
+//! let machine = Machine {
+//!     disks: vec![Disk::virtio(Source::image("disk.img"))],
+//!     ports: vec!["org.example.report".to_owned()],
+//!     ..Machine::new(Firmware::find()?, Accelerator::Tcg)
+//! };
 //! let mut running = machine.start()?;
-//! running.console.expect("login:", std::time::Duration::from_secs(120))?;
-//! # Ok(()) }
+//! let line = running.line("org.example.report", Instant::now() + Duration::from_secs(300))?;
+//! println!("{line}");
+//! # Ok(())
+//! # }
 //! ```
 
-pub mod accelerator;
-mod argv;
+mod accelerator;
 mod console;
+mod disk;
 mod error;
+mod firmware;
 mod machine;
-mod overlay;
+mod network;
 mod process;
-mod report;
 
-pub use accelerator::Accelerator;
-pub use console::Console;
+pub use accelerator::{Accelerator, probe};
+pub use disk::{Bus, Disk, Format, Source};
 pub use error::Error;
-pub use machine::{Bus, Disk, Firmware, Format, Machine, Network};
-pub use overlay::overlay;
-pub use process::Running;
-pub use report::ReportPort;
-
-/// The program for amd64 guests.
-pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+pub use firmware::Firmware;
+pub use machine::{Machine, PROGRAM, Serial};
+pub use network::{Forward, Network, Subnet, free_port};
+pub use process::{Running, Seen, Wanted};

@@ -1,163 +1,141 @@
-//! What a machine is made of.
+//! The machine and its way to an argument vector.
 
-use crate::accelerator::Accelerator;
-use crate::error::Error;
-use std::ffi::OsString;
+use crate::{Accelerator, Disk, Error, Firmware, Network};
 use std::path::{Path, PathBuf};
 
-/// OVMF of Debian's package: code and an empty variable store, for 4 MiB flash.
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The program that runs machines.
+pub const PROGRAM: &str = "qemu-system-x86_64";
 
-/// A machine of the q35 kind.
+/// Where the serial console goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serial {
+    /// To whoever holds the [`Running`](crate::Running): `expect`, `send`, `console`.
+    Captured,
+    /// To this process's terminal; Ctrl-A X ends the machine, Ctrl-A C shows QEMU's monitor.
+    Terminal,
+    /// Into a file.
+    File(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+/// What a machine is made of. It ends instead of rebooting, and shows nothing on a screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// How guest code runs.
+    /// What runs first.
+    pub firmware: Firmware,
+    /// What executes the guest.
     pub accelerator: Accelerator,
+    /// Processors.
+    pub cpus: u16,
     /// Memory in MiB.
     pub memory_mib: u32,
-    /// Number of processors.
-    pub cpus: u32,
-    /// What starts first.
-    pub firmware: Firmware,
-    /// Disks; the first is what firmware boots from.
+    /// Disks; the first is booted.
     pub disks: Vec<Disk>,
-    /// The only network card, if any.
+    /// Network; none when left out.
     pub network: Option<Network>,
-    /// Name of a virtio-serial port on which the guest reports.
-    pub report_port: Option<String>,
-    /// True: QEMU ends when the guest wants to reboot.
-    pub ends_at_reboot: bool,
-    /// True: a VGA adapter, for what only a screen shows.
-    pub screen: bool,
-    /// Further arguments, as they are.
-    pub extra: Vec<OsString>,
-}
-
-/// What starts first in a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Firmware {
-    /// UEFI firmware in flash. The variable store is copied at every start: the file stays as it is.
-    Uefi {
-        /// The firmware's code.
-        code: PathBuf,
-        /// An empty variable store that fits it.
-        vars: PathBuf,
-    },
-    /// A Linux kernel, without firmware in between.
-    Direct {
-        /// The kernel.
-        kernel: PathBuf,
-        /// Its initramfs.
-        initrd: PathBuf,
-        /// Its command line.
-        command_line: String,
-    },
-}
-
-/// How a disk is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bus {
-    /// virtio-blk.
-    Virtio,
-    /// virtio-scsi.
-    Scsi,
-    /// NVMe.
-    Nvme,
-    /// SATA at the chipset's own controller.
-    Ahci,
-    /// A stick at an xHCI controller.
-    Usb,
-    /// A card in an SDHCI reader.
-    Sd,
-}
-
-/// What an image file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// The disk's bytes.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-}
-
-/// A disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
-    /// The image.
-    pub path: PathBuf,
-    /// What the image is.
-    pub format: Format,
-    /// How it is attached.
-    pub bus: Bus,
-    /// True: what the guest writes is thrown away, and the image stays as it is.
-    pub throw_away: bool,
-    /// Serial number; NVMe gets `kiln<n>` when none is given.
-    pub serial: Option<String>,
-    /// Logical sector size in bytes: 512, or 4096 where the bus can.
-    pub sector: u32,
-}
-
-/// A user-mode network: the guest sees a router that gives it an address, the host sees forwarded ports only.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Network {
-    /// The guest's network as `address/length`; QEMU's own when none is given.
-    pub net: Option<String>,
-    /// The router's address in it.
-    pub host: Option<String>,
-    /// TCP ports of 127.0.0.1 that lead to (address of the guest or empty, port): (host's port, address, port).
-    pub forwards: Vec<(u16, String, u16)>,
-    /// True: the guest reaches nothing beyond the router.
-    pub restricted: bool,
+    /// The serial console.
+    pub serial: Serial,
+    /// Names of virtio-serial ports, whose lines come to whoever holds the [`Running`](crate::Running).
+    pub ports: Vec<String>,
+    /// SMBIOS structures in QEMU's words, such as `type=1,serial=…`.
+    pub smbios: Vec<String>,
 }
 
 impl Machine {
-    /// A machine with the installed UEFI firmware, 2 processors, 2 GiB, user network, and software emulation.
-    ///
-    /// # Errors
-    /// [`Error::NotInstalled`] when there is no OVMF.
-    pub fn uefi() -> Result<Self, Error> {
-        for path in [OVMF_CODE, OVMF_VARS] {
-            if !Path::new(path).exists() {
-                return Err(Error::NotInstalled { program: path.to_owned(), package: "ovmf" });
-            }
-        }
-        Ok(Self::with(Firmware::Uefi { code: OVMF_CODE.into(), vars: OVMF_VARS.into() }))
-    }
-
-    /// As [`Machine::uefi`], with other firmware.
-    pub fn with(firmware: Firmware) -> Self {
+    /// Two processors, 2048 MiB, a captured console, and nothing else.
+    pub fn new(firmware: Firmware, accelerator: Accelerator) -> Self {
         Self {
-            accelerator: Accelerator::Tcg,
-            memory_mib: 2048,
-            cpus: 2,
             firmware,
+            accelerator,
+            cpus: 2,
+            memory_mib: 2048,
             disks: Vec::new(),
-            network: Some(Network::default()),
-            report_port: None,
-            ends_at_reboot: true,
-            screen: false,
-            extra: Vec::new(),
-        }
-    }
-}
-
-impl Disk {
-    /// A raw image at a virtio bus that is not changed by what the guest writes.
-    pub fn throw_away(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            format: Format::Raw,
-            bus: Bus::Virtio,
-            throw_away: true,
-            serial: None,
-            sector: 512,
+            network: None,
+            serial: Serial::Captured,
+            ports: Vec::new(),
+            smbios: Vec::new(),
         }
     }
 
-    /// The same disk at another bus.
-    #[must_use]
-    pub fn at(self, bus: Bus) -> Self {
-        Self { bus, ..self }
+    /// What [`PROGRAM`] is to be given, when the machine's own files and sockets are in `folder`: `vars.fd`, the
+    /// copy of the firmware's variables; `console.sock`; `port0.sock` and so on; `disk1.img` for an empty disk
+    /// number 1.
+    pub fn arguments(&self, folder: &Path) -> Result<Vec<String>, Error> {
+        let mut arguments: Vec<String> = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        add("-machine", "q35".to_owned());
+        let (accelerator, cpu) = self.accelerator.arguments();
+        add("-accel", accelerator.to_owned());
+        add("-cpu", cpu.to_owned());
+        add("-smp", self.cpus.to_string());
+        add("-m", self.memory_mib.to_string());
+        if let Firmware::Uefi { code, .. } = &self.firmware {
+            let flash = |unit: u8, more: &str, path: &Path| {
+                format!("if=pflash,unit={unit},format=raw{more},file={}", quoted(&path.to_string_lossy()))
+            };
+            add("-drive", flash(0, ",readonly=on", code));
+            add("-drive", flash(1, "", &variables(folder)));
+        }
+        // A first boot makes keys; it must not wait for entropy.
+        add("-object", "rng-builtin,id=rng0".to_owned());
+        add("-device", "virtio-rng-pci,rng=rng0".to_owned());
+        match &self.serial {
+            Serial::Captured => {
+                add("-chardev", socket("console", &console(folder)));
+                add("-serial", "chardev:console".to_owned());
+            }
+            Serial::Terminal => add("-serial", "mon:stdio".to_owned()),
+            Serial::File(path) => add("-serial", format!("file:{}", path.display())),
+            Serial::None => {}
+        }
+        if !self.ports.is_empty() {
+            add("-device", "virtio-serial-pci".to_owned());
+        }
+        for (index, name) in self.ports.iter().enumerate() {
+            add("-chardev", socket(&format!("port{index}"), &port(index, folder)));
+            add("-device", format!("virtserialport,chardev=port{index},name={}", quoted(name)));
+        }
+        for smbios in &self.smbios {
+            add("-smbios", smbios.clone());
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            arguments.extend(disk.arguments(index, folder)?);
+        }
+        if let Some(network) = &self.network {
+            arguments.extend(network.arguments());
+        }
+        Ok(arguments)
     }
 }
+
+/// The copy of the firmware's variables.
+pub(crate) fn variables(folder: &Path) -> PathBuf {
+    folder.join("vars.fd")
+}
+
+/// The socket that the console is listened to on.
+pub(crate) fn console(folder: &Path) -> PathBuf {
+    folder.join("console.sock")
+}
+
+/// The socket of port number `index`.
+pub(crate) fn port(index: usize, folder: &Path) -> PathBuf {
+    folder.join(format!("port{index}.sock"))
+}
+
+/// QEMU connects to a socket that is already listened on, so that no byte of the guest is lost.
+fn socket(id: &str, path: &Path) -> String {
+    format!("socket,id={id},path={}", quoted(&path.to_string_lossy()))
+}
+
+/// A value in QEMU's option lists, where a comma ends it unless doubled.
+pub(crate) fn quoted(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests;

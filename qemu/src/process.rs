@@ -1,132 +1,393 @@
-//! A machine that runs.
+//! A running machine: the process, its console and its ports. It ends when its owner lets go of it.
 
-use crate::argv::RunFiles;
-use crate::console::Console;
-use crate::error::Error;
-use crate::machine::{Firmware, Machine};
-use crate::report::ReportPort;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use crate::console::Transcript;
+use crate::machine::{self, PROGRAM};
+use crate::{Error, Firmware, Machine, Serial, Source};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
-/// A running machine. Dropping it ends it.
+/// How long QEMU may take to open its sockets.
+const START: Duration = Duration::from_secs(30);
+/// How long a matched line's end is waited for; a prompt has none.
+const LINE_END: Duration = Duration::from_millis(500);
+/// How often the process is looked after while nothing is heard of it.
+const LOOK: Duration = Duration::from_millis(200);
+/// `sun_path` of unix(7) has 108 bytes, our names need 24 of them.
+const LONGEST_FOLDER: usize = 60;
+
+/// Something to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// These words on the console. What an earlier match was in is not searched again.
+    Console(&'a str),
+    /// The next line from the port of this name.
+    Port(&'a str),
+}
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which of the wanted.
+    pub which: usize,
+    /// Its line, without the end.
+    pub line: String,
+}
+
+/// What was heard so far.
+#[derive(Debug, Default)]
+struct Heard {
+    console: Transcript,
+    /// Bytes of each port that are not taken yet.
+    ports: Vec<Vec<u8>>,
+    /// The machine has closed a socket: it is ending.
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    heard: Mutex<Heard>,
+    news: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads `stream` to its end on a thread of its own.
+    fn listen(self: &Arc<Self>, mut stream: UnixStream, take: impl Fn(&mut Heard, &[u8]) + Send + 'static) {
+        let shared = Arc::clone(self);
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                let count = match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => break,
+                };
+                take(&mut shared.lock(), &buffer[..count]);
+                shared.news.notify_all();
+            }
+            shared.lock().closed = true;
+            shared.news.notify_all();
+        });
+    }
+}
+
+/// A running machine. Dropping it kills it; its own files go with it.
 #[derive(Debug)]
 pub struct Running {
-    /// The serial console.
-    pub console: Console,
-    /// The report port, when the machine has one.
-    pub report: Option<ReportPort>,
     child: Child,
-    input: Option<ChildStdin>,
-    /// Holds the variable store and the socket for as long as the machine runs.
-    _directory: tempfile::TempDir,
+    stderr: File,
+    shared: Arc<Shared>,
+    console: Option<UnixStream>,
+    ports: Vec<String>,
+    status: Option<ExitStatus>,
+    /// Holds sockets, variables and empty disks.
+    _folder: TempDir,
 }
 
 impl Machine {
-    /// Starts the machine.
-    ///
-    /// # Errors
-    /// When QEMU is not installed, or a file of the machine can't be read.
+    /// Starts the machine. QEMU's own complaints come with the error.
     pub fn start(&self) -> Result<Running, Error> {
-        self.start_with_echo(None)
+        let folder = folder()?;
+        self.prepare(folder.path())?;
+        let mut sockets = Vec::new();
+        if self.serial == Serial::Captured {
+            sockets.push(machine::console(folder.path()));
+        }
+        sockets.extend((0..self.ports.len()).map(|index| machine::port(index, folder.path())));
+        let listeners: Vec<(PathBuf, UnixListener)> =
+            sockets.into_iter().map(listener).collect::<Result<_, Error>>()?;
+
+        let stderr =
+            tempfile::tempfile_in(folder.path()).map_err(Error::io("create a file in", folder.path()))?;
+        let copy = stderr.try_clone().map_err(Error::io("use", folder.path()))?;
+        let mut command = Command::new(PROGRAM);
+        // What a snapshot writes goes to a file that QEMU makes where TMPDIR says.
+        command.args(self.arguments(folder.path())?).env("TMPDIR", folder.path());
+        if self.serial == Serial::Terminal {
+            // QEMU's complaints and the console share the terminal.
+            command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        } else {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(copy);
+        }
+        let child = command.spawn().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoQemu { program: PROGRAM },
+            _ => Error::Io { action: "start", path: PROGRAM.into(), source },
+        })?;
+        let shared = Arc::new(Shared::default());
+        shared.lock().ports = vec![Vec::new(); self.ports.len()];
+        let mut running = Running {
+            child,
+            stderr,
+            shared,
+            console: None,
+            ports: self.ports.clone(),
+            status: None,
+            _folder: folder,
+        };
+        let mut listeners = listeners.into_iter();
+        if self.serial == Serial::Captured
+            && let Some((path, listener)) = listeners.next()
+        {
+            let stream = running.accept(&path, &listener)?;
+            let reader = stream.try_clone().map_err(Error::io("use", &path))?;
+            running.shared.listen(reader, |heard, bytes| heard.console.push(bytes));
+            running.console = Some(stream);
+        }
+        for (index, (path, listener)) in listeners.enumerate() {
+            let stream = running.accept(&path, &listener)?;
+            running.shared.listen(stream, move |heard, bytes| heard.ports[index].extend_from_slice(bytes));
+        }
+        Ok(running)
     }
 
-    /// Starts the machine; what its console shows is also written to `echo`.
-    ///
-    /// # Errors
-    /// As [`Machine::start`].
-    pub fn start_with_echo(&self, echo: Option<Box<dyn Write + Send>>) -> Result<Running, Error> {
-        let fault = |what| move |source| Error::Process { what, source };
-        let directory = tempfile::Builder::new()
-            .prefix("kiln-qemu-")
-            .tempdir()
-            .map_err(fault("making a directory for the machine"))?;
-        let files =
-            RunFiles { vars: directory.path().join("vars.fd"), report: directory.path().join("report") };
-        for disk in &self.disks {
-            fs::metadata(&disk.path).map_err(|source| Error::File { path: disk.path.clone(), source })?;
-        }
+    /// Makes the machine's own files.
+    fn prepare(&self, folder: &Path) -> Result<(), Error> {
         if let Firmware::Uefi { vars, .. } = &self.firmware {
-            fs::copy(vars, &files.vars).map_err(|source| Error::File { path: vars.clone(), source })?;
+            let bytes = fs::read(vars).map_err(Error::io("read", vars))?;
+            let copy = machine::variables(folder);
+            fs::write(&copy, bytes).map_err(Error::io("write", &copy))?;
         }
-        let report = self.report_port.as_ref().map(|_| ReportPort::listen(&files.report)).transpose()?;
-        let mut command = Command::new(crate::PROGRAM);
-        command.args(self.argv(&files));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(spawn_error)?;
-        let input = child.stdin.take();
-        let output = child
-            .stdout
-            .take()
-            .ok_or_else(|| fault("reading the console")(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Running { console: Console::new(output, echo), report, child, input, _directory: directory })
+        for (index, disk) in self.disks.iter().enumerate() {
+            match &disk.source {
+                Source::Image { path, .. } => {
+                    File::open(path).map_err(|source| Error::Image { path: path.clone(), source })?;
+                }
+                Source::Empty { bytes } => {
+                    let path = crate::disk::empty(index, folder);
+                    let file = File::create(&path).map_err(Error::io("create", &path))?;
+                    file.set_len(*bytes).map_err(Error::io("make room in", &path))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
+/// A folder for sockets and files, with a name short enough for sockets.
+fn folder() -> Result<TempDir, Error> {
+    let mut place = std::env::temp_dir();
+    if place.as_os_str().len() > LONGEST_FOLDER {
+        place = PathBuf::from("/tmp");
+    }
+    tempfile::Builder::new()
+        .prefix("kiln-qemu-")
+        .tempdir_in(&place)
+        .map_err(Error::io("create a folder in", place))
+}
+
+fn listener(path: PathBuf) -> Result<(PathBuf, UnixListener), Error> {
+    let listener = UnixListener::bind(&path).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    let listener = listener.map_err(Error::io("listen on", &path))?;
+    Ok((path, listener))
+}
+
 impl Running {
-    /// As [`Console::expect`]; when the machine ends first, the error also says what QEMU said.
-    ///
-    /// # Errors
-    /// As [`Console::expect`].
-    pub fn expect(&mut self, pattern: &str, within: Duration) -> Result<String, Error> {
-        match self.console.expect(pattern, within) {
-            Err(Error::Ended { pattern, tail, .. }) => {
-                let mut stderr = String::new();
-                if let Some(mut pipe) = self.child.stderr.take() {
-                    let _ = pipe.read_to_string(&mut stderr);
-                }
-                Err(Error::Ended { pattern, stderr, tail })
-            }
-            other => other,
-        }
-    }
-
-    /// Types on the serial console.
-    ///
-    /// # Errors
-    /// [`Error::Process`] when the machine has ended.
-    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let fault = |source| Error::Process { what: "typing on the console", source };
-        let input = self.input.as_mut().ok_or_else(|| fault(io::ErrorKind::BrokenPipe.into()))?;
-        input.write_all(bytes).and_then(|()| input.flush()).map_err(fault)
-    }
-
-    /// Waits for the machine to end by itself; nothing when it still runs by then.
-    ///
-    /// # Errors
-    /// [`Error::Process`] when the process can't be asked.
-    pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, Error> {
-        let fault = |source| Error::Process { what: "waiting for the machine", source };
-        let deadline = Instant::now() + within;
+    /// Waits until QEMU has connected.
+    fn accept(&mut self, path: &Path, listener: &UnixListener) -> Result<UnixStream, Error> {
+        let start = Instant::now();
         loop {
-            match self.child.try_wait().map_err(fault)? {
-                Some(status) => return Ok(Some(status)),
-                None if Instant::now() >= deadline => return Ok(None),
-                None => std::thread::sleep(Duration::from_millis(20)),
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).map_err(Error::io("use", path))?;
+                    return Ok(stream);
+                }
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(Error::io("listen on", path)(error)),
+            }
+            if let Some(status) = self.poll() {
+                return Err(self.ended(status, "its start"));
+            }
+            if start.elapsed() > START {
+                return Err(self.late(start, "its start"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Process id of QEMU.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the first of several things to come.
+    pub fn wait_for(&mut self, wanted: &[Wanted<'_>], deadline: Instant) -> Result<Seen, Error> {
+        let start = Instant::now();
+        let mut console = Vec::new();
+        let mut ports = Vec::new();
+        for (which, wanted) in wanted.iter().enumerate() {
+            match wanted {
+                Wanted::Console(_) if self.console.is_none() => {
+                    return Err(Error::NotCaptured("console".to_owned()));
+                }
+                Wanted::Console(words) => console.push((which, *words)),
+                Wanted::Port(name) => {
+                    let index = self.ports.iter().position(|port| port == name);
+                    ports.push((which, index.ok_or_else(|| Error::NotCaptured(format!("port {name}")))?));
+                }
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut heard = shared.lock();
+        let mut matched_at: Option<Instant> = None;
+        loop {
+            // What the machine said before it ended counts.
+            let over = heard.closed || Instant::now() >= deadline;
+            if let Some(seen) = heard.take_line(&ports) {
+                return Ok(seen);
+            }
+            let words: Vec<&str> = console.iter().map(|(_, words)| *words).collect();
+            if let Some((at, found)) = heard.console.find(&words) {
+                let patient = matched_at.get_or_insert_with(Instant::now).elapsed() < LINE_END;
+                if let Some(line) = heard.console.line(at, over || !patient) {
+                    let seen = Seen { which: console[found].0, line: line.to_owned() };
+                    heard.console.advance(at + words[found].len());
+                    return Ok(seen);
+                }
+            }
+            if heard.closed {
+                drop(heard);
+                let status = self.wait()?;
+                return Err(self.ended(status, &describe(wanted)));
+            }
+            if Instant::now() >= deadline {
+                drop(heard);
+                return Err(self.late(start, &describe(wanted)));
+            }
+            let pause = LOOK.min(deadline.saturating_duration_since(Instant::now()));
+            heard = shared.news.wait_timeout(heard, pause).unwrap_or_else(PoisonError::into_inner).0;
+            // With neither console nor port nothing tells of the end but the process itself.
+            if self.poll().is_some() && self.console.is_none() && self.ports.is_empty() {
+                heard.closed = true;
             }
         }
     }
 
-    /// Ends the machine as a cut of its power would.
-    pub fn cut_power(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Waits for these words on the console and gives their line.
+    pub fn expect(&mut self, words: &str, deadline: Instant) -> Result<String, Error> {
+        Ok(self.wait_for(&[Wanted::Console(words)], deadline)?.line)
+    }
+
+    /// Waits for the first of several words on the console.
+    pub fn expect_any(&mut self, words: &[&str], deadline: Instant) -> Result<Seen, Error> {
+        let wanted: Vec<Wanted<'_>> = words.iter().map(|words| Wanted::Console(words)).collect();
+        self.wait_for(&wanted, deadline)
+    }
+
+    /// Waits for the next line from a port.
+    pub fn line(&mut self, port: &str, deadline: Instant) -> Result<String, Error> {
+        Ok(self.wait_for(&[Wanted::Port(port)], deadline)?.line)
+    }
+
+    /// Types on the console; Enter is `\r`.
+    pub fn send(&mut self, keys: &str) -> Result<(), Error> {
+        let console = self.console.as_mut().ok_or_else(|| Error::NotCaptured("console".to_owned()))?;
+        console.write_all(keys.as_bytes()).map_err(Error::io("type on", "the console"))
+    }
+
+    /// What the console has said so far, without escape sequences.
+    pub fn console(&self) -> String {
+        self.shared.lock().console.text().to_owned()
+    }
+
+    /// How the machine ended, if it has.
+    pub fn poll(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
+    }
+
+    /// Waits for the machine's own end.
+    pub fn wait(&mut self) -> Result<ExitStatus, Error> {
+        match self.status {
+            Some(status) => Ok(status),
+            None => {
+                let status = self.child.wait().map_err(Error::io("wait for", PROGRAM))?;
+                self.status = Some(status);
+                Ok(status)
+            }
+        }
+    }
+
+    /// Waits for the machine's own end until a deadline.
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<ExitStatus, Error> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.poll() {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                return Err(self.late(start, "its end"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the machine as pulling its plug would.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        if self.poll().is_none() {
+            self.child.kill().map_err(Error::io("end", PROGRAM))?;
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, status: ExitStatus, wanted: &str) -> Error {
+        let mut stderr = Vec::new();
+        // No complaint is better than a complaint about the complaint.
+        let _ = self.stderr.rewind().and_then(|()| self.stderr.read_to_end(&mut stderr));
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        Error::Ended { status, stderr, wanted: wanted.to_owned(), tail: self.shared.lock().console.tail() }
+    }
+
+    fn late(&self, start: Instant, wanted: &str) -> Error {
+        let tail = self.shared.lock().console.tail();
+        Error::Deadline { waited: start.elapsed(), wanted: wanted.to_owned(), tail }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.cut_power();
+        let _ = self.kill();
     }
 }
 
-/// The error of a QEMU that could not be started.
-pub(crate) fn spawn_error(source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::NotFound => {
-            Error::NotInstalled { program: crate::PROGRAM.to_owned(), package: "qemu-system-x86" }
+impl Heard {
+    /// The next line of one of these ports, given as (which of the wanted, index).
+    fn take_line(&mut self, ports: &[(usize, usize)]) -> Option<Seen> {
+        for &(which, index) in ports {
+            let bytes = &mut self.ports[index];
+            if let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = bytes.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line[..end]).trim_end_matches('\r').to_owned();
+                return Some(Seen { which, line });
+            }
         }
-        _ => Error::Process { what: "starting QEMU", source },
+        None
     }
 }
+
+fn describe(wanted: &[Wanted<'_>]) -> String {
+    let one = |wanted: &Wanted<'_>| match wanted {
+        Wanted::Console(words) => format!("{words:?} on the console"),
+        Wanted::Port(name) => format!("a line from port {name}"),
+    };
+    wanted.iter().map(one).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests;
