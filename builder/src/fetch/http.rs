@@ -1,9 +1,11 @@
 //! One request: bytes of a location from an offset on.
 
 use super::mirrors::Location;
+use super::names::Remembering;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
 use std::time::Duration;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, http};
 
 /// How long servers are waited for.
@@ -65,7 +67,7 @@ impl Client {
             .max_idle_connections_per_host(8)
             .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self(config.new_agent())
+        Self(Agent::with_parts(config, DefaultConnector::default(), Remembering::default()))
     }
 
     /// Asks `location` for its bytes from offset `from` on.
