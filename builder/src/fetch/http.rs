@@ -52,7 +52,8 @@ pub(super) struct Answer {
 }
 
 /// Asks servers, with the proxy that `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` give, in
-/// capitals or not.
+/// capitals or not. A proxy is asked with CONNECT, for http as well: one that allows it for port 443 alone
+/// refuses plain http mirrors; name an https one then.
 #[derive(Debug, Clone)]
 pub(super) struct Client(Agent);
 
