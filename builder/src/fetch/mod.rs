@@ -3,6 +3,7 @@
 pub mod download;
 pub mod http;
 pub mod mirrors;
+mod names;
 #[cfg(test)]
 pub(crate) mod server;
 
