@@ -42,7 +42,8 @@ pub(super) fn login(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Accounts that Debian's packages make (base-passwd, systemd, dbus, openssh, nfs-common).
+/// Accounts and groups that Debian's packages make (base-passwd, systemd, dbus, openssh, nfs-common): useradd(8)
+/// refuses a user whose own group is there already.
 pub(super) const SYSTEM_ACCOUNTS: &[&str] = &[
     "_apt",
     "_rpc",
