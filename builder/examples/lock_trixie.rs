@@ -64,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         roots: &[RootRequest { architecture, names, exclude, base }],
         mirrors: &mirrors,
         keyring: None,
+        previous: None,
         host_keyrings: &keyrings,
     };
     let now = i64::try_from(std::time::SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;

@@ -268,3 +268,6 @@ fn digest_of(path: &Path) -> Result<Sha256, Error> {
     copied.map_err(|fault| Error::io("read", path, fault))?;
     Ok(hashing.finish().1)
 }
+
+#[cfg(test)]
+mod tests;

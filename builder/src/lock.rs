@@ -2,6 +2,7 @@
 
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -105,7 +106,64 @@ pub enum Error {
     },
 }
 
+/// How a package of a root differs between two locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Architecture and request of the root, as one line.
+    pub root: String,
+    /// Package name.
+    pub name: String,
+    /// Version in the older lock; none when it comes new.
+    pub from: Option<String>,
+    /// Version in the newer lock; none when it goes.
+    pub to: Option<String>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, .. } = self;
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) if from == to => write!(f, "{name} {to}: another file"),
+            (Some(from), Some(to)) => write!(f, "{name} {from} -> {to}"),
+            (None, Some(to)) => write!(f, "{name} {to} comes"),
+            (Some(from), None) => write!(f, "{name} {from} goes"),
+            (None, None) => write!(f, "{name}"),
+        }
+    }
+}
+
 impl Lock {
+    /// The packages that differ in `newer`, by root and name; a root that one of the two has not got counts
+    /// as empty there.
+    pub fn changes(&self, newer: &Self) -> Vec<Change> {
+        type Roots<'a> = BTreeMap<String, BTreeMap<&'a str, &'a Package>>;
+        fn roots(lock: &Lock) -> Roots<'_> {
+            let mut roots = Roots::new();
+            for root in &lock.roots {
+                let packages = root.packages.iter().map(|package| (package.name.as_str(), package));
+                roots
+                    .insert(format!("{}: {}", root.architecture, root.request.join(" ")), packages.collect());
+            }
+            roots
+        }
+        let (old, new, none) = (roots(self), roots(newer), BTreeMap::new());
+        let mut changes = Vec::new();
+        let labels: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for label in labels {
+            let (old, new) = (old.get(label).unwrap_or(&none), new.get(label).unwrap_or(&none));
+            let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+            for name in names {
+                let (from, to) = (old.get(name), new.get(name));
+                if from.map(|package| package.sha256) != to.map(|package| package.sha256) {
+                    let version = |package: &&Package| package.version.clone();
+                    let (from, to) = (from.map(version), to.map(version));
+                    changes.push(Change { root: label.clone(), name: name.to_owned(), from, to });
+                }
+            }
+        }
+        changes
+    }
+
     /// Reads a lock file; `None` when there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
         match fs::read_to_string(path) {
@@ -208,7 +266,7 @@ mod tests {
     fn one_line_a_package() {
         let text = lock().render().unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("        {\"name\":")).count(), 2, "{text}");
-        assert_eq!(text.lines().count(), 16, "{text}");
+        assert_eq!(text.lines().count(), 17, "{text}");
     }
 
     #[test]
@@ -222,6 +280,18 @@ mod tests {
         empty.write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), Some(empty));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_changed() {
+        let (old, mut new) = (lock(), lock());
+        assert_eq!(old.changes(&new), []);
+        let packages = &mut new.roots[0].packages;
+        packages[0] = Package { version: "3".to_owned(), ..package("other file") };
+        packages[0].name = "a".to_owned();
+        packages[1] = package("c");
+        let changes: Vec<_> = old.changes(&new).iter().map(ToString::to_string).collect();
+        assert_eq!(changes, ["a 1:2.0-3+b1 -> 3", "b 1:2.0-3+b1 goes", "c 1:2.0-3+b1 comes"]);
     }
 
     #[test]

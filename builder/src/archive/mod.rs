@@ -4,6 +4,8 @@
 //! [`crate::fetch`]; what joins the two is [`crate::execute::locking`].
 
 pub mod control;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod index;
 pub mod keyring;
 pub mod relation;

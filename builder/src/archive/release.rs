@@ -265,3 +265,6 @@ fn parse_listed(line: &str) -> Option<(&str, Listed)> {
     let inside = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     (inside && words.next().is_none()).then_some((path, Listed { size, sha256 }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,8 @@ pub struct LockRequest<'a> {
     pub mirrors: &'a Mirrors,
     /// The keyring that the cluster file names; every key of it is trusted.
     pub keyring: Option<&'a Path>,
+    /// The lock that there is: a mirror with an older release than it was made from is passed over.
+    pub previous: Option<&'a Lock>,
     /// Keyrings of the host, of which the pinned Debian keys are trusted ([`HOST_KEYRINGS`]).
     pub host_keyrings: &'a [&'a Path],
 }
@@ -163,15 +165,24 @@ pub fn lock(
         ];
         for (archive, name) in names {
             let expected = Expected { suite: &name, keyring: &keyring, now };
-            let opened = open_suite(request.mirrors, &fetcher, cache, (archive, expected))?;
+            let opened = open_suite(request, &fetcher, cache, (archive, expected))?;
             suites.push(opened);
         }
         texts.extend(index_texts(request, &fetcher, cache, &suites)?);
     }
+    let mut universes: BTreeMap<&str, Universe<'_>> = BTreeMap::new();
+    for RootRequest { architecture, .. } in request.roots {
+        if !universes.contains_key(architecture.as_str()) {
+            universes.insert(architecture, universe(architecture, &suites, &texts)?);
+        }
+    }
     let mut roots = Vec::new();
     for root in request.roots {
-        roots.push(resolve_root(root, &suites, &texts)?);
+        if let Some(universe) = universes.get(root.architecture.as_str()) {
+            roots.push(resolve_root(root, universe, &suites)?);
+        }
     }
+    drop(universes);
     let source_date = suites.iter().map(|opened| opened.date).max().unwrap_or(0);
     let suites = suites.into_iter().map(|opened| opened.suite).collect();
     Ok(Lock { version: lock::VERSION, source_date, suites, roots })
@@ -205,15 +216,25 @@ pub fn fetch_packages(
 }
 
 fn open_suite(
-    mirrors: &Mirrors,
+    request: &LockRequest<'_>,
     fetcher: &Fetcher<'_>,
     cache: &Cache,
     (archive, expected): (&str, Expected<'_>),
 ) -> Result<Opened, Error> {
-    let from = mirrors.locations(archive, &format!("dists/{}/InRelease", expected.suite));
+    let from = request.mirrors.locations(archive, &format!("dists/{}/InRelease", expected.suite));
+    let before = request.previous.into_iter().flat_map(|lock| &lock.suites);
+    let before = before.filter(|suite| suite.archive == archive && suite.name == expected.suite);
+    let before = before.filter_map(|suite| suite.date.parse::<jiff::Timestamp>().ok()).max();
     let name = format!("the release file of {}", expected.suite);
     let (release, bytes) = fetcher.fresh(&name, (&from, MOST_RELEASE), |bytes, _| {
         let release = Release::open(&bytes, expected).map_err(|fault| fault.to_string())?;
+        // Without Valid-Until only this tells a mirror that stands still, or is made to, from a quiet suite.
+        if let Some(before) = before.filter(|before| before.as_second() > release.date) {
+            let date = show_date(release.date);
+            return Err(format!(
+                "it is of {date}, and the lock was made from the one of {before}; the mirror is stale"
+            ));
+        }
         Ok((release, bytes))
     })?;
     cache.insert(&bytes)?;
@@ -324,10 +345,14 @@ fn read_index(file: &Path, content: Option<Listed>, cache: &Cache) -> Result<Res
         .unwrap_or_else(|fault| String::from_utf8_lossy(fault.as_bytes()).into_owned())))
 }
 
-fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result<Root, Error> {
+fn universe<'t>(
+    architecture: &'t str,
+    suites: &'t [Opened],
+    texts: &'t [Text],
+) -> Result<Universe<'t>, Error> {
     let mut parsed: Vec<(&str, Vec<Package<'_>>)> =
         suites.iter().map(|opened| (opened.suite.name.as_str(), Vec::new())).collect();
-    let fits = |text: &&Text| text.architecture.is_empty() || text.architecture == root.architecture;
+    let fits = |text: &&Text| text.architecture.is_empty() || text.architecture == architecture;
     for text in texts.iter().filter(fits) {
         let packages = index::parse(&text.text).map_err(|fault: BadStanza| Error::Index {
             suite: suites[text.suite].suite.name.clone(),
@@ -336,7 +361,10 @@ fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result
         })?;
         parsed[text.suite].1.extend(packages);
     }
-    let universe = Universe::new(&root.architecture, parsed);
+    Ok(Universe::new(architecture, parsed))
+}
+
+fn resolve_root(root: &RootRequest, universe: &Universe<'_>, suites: &[Opened]) -> Result<Root, Error> {
     let mut names: Vec<String> = root.names.clone();
     names.sort();
     names.dedup();
@@ -350,10 +378,10 @@ fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result
         base.into_iter().filter(|name| !root.exclude.iter().any(|not| not == name)).collect();
     let named = |name: &str| asked.iter().any(|asked| asked.split('=').next() == Some(name));
     names.extend(base.iter().filter(|name| !named(name)).map(|name| (*name).to_owned()));
-    let chosen = resolve::resolve(&universe, Request { names: &names, exclude: &root.exclude })?;
+    let chosen = resolve::resolve(universe, Request { names: &names, exclude: &root.exclude })?;
     let mut packages = Vec::new();
     for choice in chosen {
-        let package = choice.package(&universe);
+        let package = choice.package(universe);
         let mut wanted_by = choice.wanted_by;
         if base.contains(package.name) && !named(package.name) {
             wanted_by.iter_mut().filter(|by| *by == "requested").for_each(|by| "base".clone_into(by));
@@ -377,3 +405,6 @@ fn resolve_root(root: &RootRequest, suites: &[Opened], texts: &[Text]) -> Result
     }
     Ok(Root { architecture: root.architecture.clone(), request: asked, packages })
 }
+
+#[cfg(test)]
+mod tests;

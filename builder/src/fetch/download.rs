@@ -78,6 +78,12 @@ pub struct Fetcher<'a> {
     stop: AtomicBool,
 }
 
+/// A file under way, and how many of its bytes the progress was told of.
+struct Part {
+    partial: Partial,
+    shown: u64,
+}
+
 /// The end of one try.
 enum End {
     Fault(Fault),
@@ -133,16 +139,15 @@ impl<'a> Fetcher<'a> {
 
     /// Fetches one file, unless it is in the cache, and gives its place there.
     pub fn file(&self, wanted: &Wanted) -> Result<PathBuf, Error> {
-        let mut partial = match self.cache.claim(&wanted.sha256, wanted.size)? {
+        let mut part = match self.cache.claim(&wanted.sha256, wanted.size)? {
             Claim::Here(path) => return Ok(path),
-            Claim::Mine(partial) => partial,
+            Claim::Mine(partial) => Part { partial, shown: 0 },
         };
-        let (mut tried, mut shown) = (Vec::new(), 0);
+        let mut tried = Vec::new();
         for location in &wanted.from {
-            let fetched = self
-                .patiently(wanted, location, || self.try_file(wanted, location, &mut partial, &mut shown));
+            let fetched = self.patiently(wanted, location, || self.try_file(wanted, location, &mut part));
             match fetched? {
-                Ok(()) => return Ok(partial.finish()?),
+                Ok(()) => return Ok(part.partial.finish()?),
                 Err(reason) => tried.push(self.note(wanted, location, reason)),
             }
         }
@@ -217,13 +222,8 @@ impl<'a> Fetcher<'a> {
     }
 
     /// One try at one place, appending to what is there.
-    fn try_file(
-        &self,
-        wanted: &Wanted,
-        location: &Location,
-        partial: &mut Partial,
-        shown: &mut u64,
-    ) -> Result<(), End> {
+    fn try_file(&self, wanted: &Wanted, location: &Location, part: &mut Part) -> Result<(), End> {
+        let Part { partial, shown } = part;
         let path = partial.path().to_owned();
         let write_fault = |fault| cache::Error::io("write", &path, fault);
         let most = wanted.size.unwrap_or(MOST);
@@ -297,3 +297,6 @@ impl<'a> Fetcher<'a> {
         self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

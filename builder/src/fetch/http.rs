@@ -1,9 +1,11 @@
 //! One request: bytes of a location from an offset on.
 
 use super::mirrors::Location;
+use super::names::Remembering;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
 use std::time::Duration;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, http};
 
 /// How long servers are waited for.
@@ -50,7 +52,8 @@ pub(super) struct Answer {
 }
 
 /// Asks servers, with the proxy that `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` give, in
-/// capitals or not.
+/// capitals or not. A proxy is asked with CONNECT, for http as well: one that allows it for port 443 alone
+/// refuses plain http mirrors; name an https one then.
 #[derive(Debug, Clone)]
 pub(super) struct Client(Agent);
 
@@ -65,7 +68,7 @@ impl Client {
             .max_idle_connections_per_host(8)
             .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self(config.new_agent())
+        Self(Agent::with_parts(config, DefaultConnector::default(), Remembering::default()))
     }
 
     /// Asks `location` for its bytes from offset `from` on.

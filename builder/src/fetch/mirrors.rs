@@ -263,3 +263,6 @@ fn deb822_addresses(text: &str) -> Vec<String> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,9 @@
 pub mod download;
 pub mod http;
 pub mod mirrors;
+mod names;
+#[cfg(test)]
+pub(crate) mod server;
 
 /// Told how a download goes; the command line draws it.
 pub trait Progress: Sync {

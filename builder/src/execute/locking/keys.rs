@@ -74,9 +74,8 @@ fn keyring_of(package: &Path) -> Result<Vec<u8>, String> {
     unpacked.rewind().map_err(|fault| fault.to_string())?;
     let tree = deb::index(std::sync::Arc::new(unpacked)).map_err(|fault| fault.to_string())?;
     for name in super::HOST_KEYRINGS {
-        match tree.get(name.trim_start_matches('/')).map(|entry| &entry.kind) {
-            Some(Kind::File(content)) => return content.read().map_err(|fault| fault.to_string()),
-            _ => {}
+        if let Some(Kind::File(content)) = tree.get(name.trim_start_matches('/')).map(|entry| &entry.kind) {
+            return content.read().map_err(|fault| fault.to_string());
         }
     }
     Err("it holds no keyring".to_owned())

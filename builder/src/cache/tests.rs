@@ -1,0 +1,133 @@
+use super::{Cache, Check, Claim, Error};
+use crate::digest::Sha256;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+
+fn cache() -> (tempfile::TempDir, Cache) {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("deep/kiln")).unwrap();
+    (folder, cache)
+}
+
+#[test]
+fn where_it_is() {
+    let place = |xdg: Option<&str>, home: Option<&str>| {
+        let get = |name: &str| if name == "HOME" { home } else { xdg }.map(PathBuf::from);
+        Cache::place(get).map_err(|fault| fault.to_string())
+    };
+    assert_eq!(place(Some("/x"), Some("/h")), Ok("/x/kiln".into()));
+    assert_eq!(place(None, Some("/h")), Ok("/h/.cache/kiln".into()));
+    assert_eq!(place(Some("relative"), Some("/h")), Ok("/h/.cache/kiln".into()));
+    assert_eq!(
+        place(Some(""), None),
+        Err("no place for the cache is known: set XDG_CACHE_HOME or HOME to a folder with an absolute path"
+            .into())
+    );
+}
+
+#[test]
+fn sizes_are_checked_and_digests_on_request() {
+    let (_folder, cache) = cache();
+    let digest = Sha256::of(b"hello");
+    assert_eq!(cache.get(&digest, None).unwrap(), None);
+    let path = cache.insert(b"hello").unwrap();
+    assert_eq!(path, cache.root().join(format!("sha256/{}/{digest}", &digest.to_string()[..2])));
+    assert_eq!(cache.get(&digest, Some(5)).unwrap(), Some(path.clone()));
+    fs::write(&path, b"hullo").unwrap();
+    assert_eq!(cache.get(&digest, Some(5)).unwrap(), Some(path.clone()));
+    let strict = cache.clone().with_check(Check::Digest);
+    assert_eq!(strict.get(&digest, Some(5)).unwrap(), None);
+    assert!(!path.exists());
+    cache.insert(b"hello").unwrap();
+    fs::write(&path, b"hel").unwrap();
+    assert_eq!(cache.get(&digest, Some(5)).unwrap(), None);
+    assert!(!path.exists());
+}
+
+#[test]
+fn blobs_appear_whole_or_not_at_all() {
+    let (_folder, cache) = cache();
+    let key = "0123456789abcdef";
+    assert!(cache.blob(key).is_none());
+    let cut = cache.store_blob(key, |file| {
+        file.write_all(b"half")?;
+        Err(io::Error::other("power cut"))
+    });
+    let path = cache.root().join("blobs/01").join(key);
+    assert_eq!(cut.unwrap_err().to_string(), format!("cannot write {}: power cut", path.display()));
+    assert!(cache.blob(key).is_none());
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    let mut stored = cache.store_blob(key, |file| file.write_all(b"whole")).unwrap();
+    let mut text = String::new();
+    stored.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "whole");
+    assert!(cache.blob(key).is_some() && cache.unpacked(&Sha256::of(b"")).is_none());
+}
+
+/// /dev/full answers every write as a full disk does.
+#[test]
+fn a_full_disk_is_told() {
+    let (_folder, cache) = cache();
+    let full = cache.store_blob("00", |_| File::options().write(true).open("/dev/full")?.write_all(b"x"));
+    let path = cache.root().join("blobs/00/00");
+    assert_eq!(
+        full.unwrap_err().to_string(),
+        format!(
+            "the disk that holds {} is full; make room, or set XDG_CACHE_HOME to a folder with more",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn names_cannot_leave_the_cache() {
+    let (_folder, cache) = cache();
+    let blob = cache.store_blob("../../etc", |file| file.write_all(b"x"));
+    assert!(blob.is_ok() && cache.root().join("blobs/__/______etc").is_file());
+}
+
+#[test]
+fn an_unusable_place_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let fault = Cache::open(&file).unwrap_err();
+    assert!(matches!(&fault, Error::Io { action: "create", path, .. } if path.starts_with(&file)), "{fault}");
+}
+
+/// Two who want the same bytes: the second waits for the first and finds its work done.
+#[test]
+fn the_second_waits_and_reuses() {
+    let (_folder, cache) = cache();
+    let digest = Sha256::of(b"bytes");
+    let Claim::Mine(mut mine) = cache.claim(&digest, Some(5)).unwrap() else {
+        panic!("nothing is there yet")
+    };
+    let second = std::thread::scope(|scope| {
+        let second = scope.spawn(|| cache.claim(&digest, Some(5)).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!second.is_finished());
+        mine.file().write_all(b"bytes").unwrap();
+        let path = mine.finish().unwrap();
+        (second.join().unwrap(), path)
+    });
+    let (Claim::Here(found), path) = second else { panic!("the first has finished") };
+    assert_eq!(found, path);
+    // The waiter had opened the file that was moved, or made an empty one; neither spoils what is there.
+    assert_eq!(fs::read(path).unwrap(), b"bytes");
+}
+
+/// The first gives up: the second goes on from where it was.
+#[test]
+fn a_cut_download_is_taken_over() {
+    let (_folder, cache) = cache();
+    let digest = Sha256::of(b"bytes");
+    let Claim::Mine(mut mine) = cache.claim(&digest, None).unwrap() else { panic!("nothing is there yet") };
+    mine.file().write_all(b"by").unwrap();
+    drop(mine);
+    let Claim::Mine(mut mine) = cache.claim(&digest, None).unwrap() else { panic!("it is not finished") };
+    let mut text = String::new();
+    mine.file().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "by");
+}
