@@ -78,14 +78,21 @@ impl Module {
         let body =
             |(_, offset, size, _): (usize, usize, usize, usize)| elf.get(offset..offset.checked_add(size)?);
         let names = body(section(names)?)?;
+        let mut named = Vec::new();
         for at in 1..count {
             let header = section(at)?;
             match string(names, header.0)? {
                 b".modinfo" => self.info = strings(body(header)?).filter_map(pair).collect(),
-                b"__ksymtab_strings" => self.exports = strings(body(header)?).collect(),
-                b".symtab" => self.imports = imports(body(header)?, body(section(header.3)?)?)?,
+                b"__ksymtab_strings" => named = strings(body(header)?).collect(),
+                b".symtab" => {
+                    (self.exports, self.imports) = symbols(body(header)?, body(section(header.3)?)?)?
+                }
                 _ => {}
             }
+        }
+        // Kernels without symbol versions have names only; among them are names of symbol spaces, too.
+        if self.exports.is_empty() {
+            self.exports = named;
         }
         Some(self)
     }
@@ -134,18 +141,20 @@ fn pair(text: String) -> Option<(String, String)> {
     text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
-/// Undefined symbols in the table's order; entries are 24 bytes: name, info, other, section, value, size.
-fn imports(table: &[u8], names: &[u8]) -> Option<Vec<String>> {
-    let mut found = Vec::new();
+/// What a checksum is given for, and what is undefined, both in the table's order; entries are 24 bytes:
+/// name, info, other, section, value, size.
+fn symbols(table: &[u8], names: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
+    let (mut exports, mut imports) = (Vec::new(), Vec::new());
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     for entry in table.chunks_exact(24).skip(1) {
-        if number(entry, 6, 2)? == 0 {
-            let name = string(names, number(entry, 0, 4)?)?;
-            if !name.is_empty() {
-                found.push(String::from_utf8_lossy(name).into_owned());
-            }
+        let name = string(names, number(entry, 0, 4)?)?;
+        if let Some(name) = name.strip_prefix(b"__crc_") {
+            exports.push(text(name));
+        } else if number(entry, 6, 2)? == 0 && !name.is_empty() {
+            imports.push(text(name));
         }
     }
-    Some(found)
+    Some((exports, imports))
 }
 
 #[cfg(test)]
