@@ -30,9 +30,15 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
         }
         interests(package, &info, &mut triggers);
     }
-    for name in ["available", "triggers/Unincorp", "diversions", "lock", "lock-frontend", "triggers/Lock"] {
-        let private = name.to_ascii_lowercase().contains("lock");
-        files.push((name.to_owned(), Vec::new(), if private { 0o640 } else { 0o644 }));
+    for (name, mode) in [
+        ("available", 0o644),
+        ("diversions", 0o644),
+        ("lock", 0o640),
+        ("lock-frontend", 0o640),
+        ("triggers/Lock", 0o600),
+        ("triggers/Unincorp", 0o644),
+    ] {
+        files.push((name.to_owned(), Vec::new(), mode));
     }
     files.push(("status".to_owned(), status.into_bytes(), 0o644));
     files.push(("statoverride".to_owned(), root.overrides.concat().into_bytes(), 0o644));

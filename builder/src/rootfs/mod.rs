@@ -143,3 +143,6 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
     }
     Ok(root.tree)
 }
+
+#[cfg(test)]
+mod tests;
