@@ -5,6 +5,8 @@
 //! Needs root, mmdebstrap and a folder of packages: `KILN_ORACLE_DEBS=/folder cargo test -p kiln --test
 //! oracle_mmdebstrap`. Without them it says aloud that it is skipped.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failure should stop it")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
