@@ -24,6 +24,7 @@ pub mod unpack;
 mod users;
 
 pub use coverage::{Residue, residues};
+pub use modules::{ModuleIndices, ships_modules};
 pub use sealing::seal;
 
 use formats::deb::Control;
@@ -58,6 +59,8 @@ pub struct Options {
     pub scripts_skip: Vec<String>,
     /// Threads for the work that is spread (module indices); at least one is used.
     pub threads: usize,
+    /// Module indices of these very packages, kept from another run; made anew when there are none.
+    pub modules: Option<ModuleIndices>,
 }
 
 /// Why no root could be made.

@@ -2,7 +2,7 @@
 
 use super::formats::deb::{Control, ControlFile};
 use super::formats::tree::{Entry, Kind, Tree};
-use super::{Error, Options, Unpacked, assemble, residues, seal};
+use super::{Error, ModuleIndices, Options, Unpacked, assemble, residues, seal, ships_modules};
 use proptest::prelude::proptest;
 
 /// A package with files (`path=text`, `path->target`, `path/` for a directory) and control members.
@@ -52,6 +52,7 @@ fn options() -> Options {
         architecture: "amd64".to_owned(),
         scripts_skip: Vec::new(),
         threads: 2,
+        modules: None,
     }
 }
 
@@ -285,10 +286,40 @@ fn the_package_database_is_dpkgs() {
 }
 
 #[test]
+fn module_indices_can_be_kept() {
+    let files = [
+        "usr/lib/modules/1/modules.order=kernel/b.ko\n",
+        "usr/lib/modules/1/modules.builtin=kernel/in-tree.ko\n",
+    ];
+    let kernel = package("kernel", &files, &[]);
+    assert!(ships_modules(&kernel) && !ships_modules(&base()));
+    let fresh = ModuleIndices::of(&[base(), kernel.clone()], 3).unwrap();
+    let kept = fresh.encode();
+    assert_eq!(ModuleIndices::decode(&kept), Some(fresh.clone()));
+    assert_eq!(ModuleIndices::decode(&kept[..kept.len() - 1]), None);
+    let options = Options { modules: Some(fresh), ..options() };
+    let (a, b) = (assemble(&[base(), kernel.clone()], &options).unwrap(), made(&[base(), kernel]));
+    for name in ["modules.dep", "modules.alias"] {
+        let path = format!("usr/lib/modules/1/{name}");
+        assert_eq!(text(&a, &path), text(&b, &path));
+    }
+    let broken = package("kernel", &["usr/lib/modules/1/kernel/b.ko=garbage"], &[]);
+    let error = assemble(&[base(), broken], &self::options()).unwrap_err().to_string();
+    assert!(error.starts_with("/usr/lib/modules/1/kernel/b.ko cannot be used"), "{error}");
+}
+
+#[test]
 fn a_sealed_root_keeps_everything_somewhere() {
-    let files =
-        ["opt/tool=t", "var/lib/x/y=1", "usr/local/bin/z=2", "root/.profile=p", "boot/vmlinuz-1=k", "srv/"];
-    let mut tree = seal(made(&[base(), accounts(), package("a", &files, &[])]));
+    let files = [
+        "opt/tool=t",
+        "var/lib/x/y=1",
+        "usr/local/bin/z=2",
+        "root/.profile=p",
+        "boot/vmlinuz-1=k",
+        "srv/",
+        "vmlinuz->boot/vmlinuz-1",
+    ];
+    let tree = seal(made(&[base(), accounts(), package("a", &files, &[])]));
     for (path, place) in
         [("home", "var/home"), ("root", "var/roothome"), ("opt", "var/opt"), ("usr/local", "../var/usrlocal")]
     {
@@ -305,7 +336,9 @@ fn a_sealed_root_keeps_everything_somewhere() {
         assert_eq!(text(&tree, path), content, "{path}");
     }
     assert!(text(&tree, "usr/lib/sysimage/dpkg/status").contains("Package: a\n"));
-    for empty in ["var", "boot", "dev", "proc", "sys", "run", "tmp"] {
+    assert_eq!(text(&tree, "boot/vmlinuz-1"), "k");
+    assert!(!tree.contains("vmlinuz"));
+    for empty in ["dev", "proc", "sys", "run", "tmp"] {
         assert!(matches!(tree.get(empty).unwrap().kind, Kind::Directory), "{empty}");
         assert_eq!(tree.below(empty).count(), 0, "{empty}");
     }
@@ -318,7 +351,9 @@ fn a_sealed_root_keeps_everything_somewhere() {
             .kind;
         assert!(matches!(kind, Kind::Directory), "{}", String::from_utf8_lossy(path));
     }
-    assert!(tree.remove("etc").is_some());
+    assert!(tree.below("var").next().is_none() && tree.contains("usr/share/factory/var/.updated"));
+    let time = |path: &str| tree.get(path).unwrap().meta.mtime;
+    assert_eq!(time("etc/.updated"), time("usr"));
 }
 
 #[test]

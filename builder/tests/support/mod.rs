@@ -56,7 +56,13 @@ pub(crate) fn packages(folder: &Path, scratch: &Path) -> Vec<Unpacked> {
 
 /// Options with a fixed date.
 pub(crate) fn options() -> Options {
-    Options { source_date: 1_700_000_000, architecture: "amd64".into(), scripts_skip: Vec::new(), threads: 2 }
+    Options {
+        source_date: 1_700_000_000,
+        architecture: "amd64".into(),
+        scripts_skip: Vec::new(),
+        threads: 2,
+        modules: None,
+    }
 }
 
 /// Writes a tree below `folder`, owners and all; needs root.

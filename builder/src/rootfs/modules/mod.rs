@@ -7,33 +7,120 @@
 mod module;
 mod trie;
 
-use super::Error;
-use super::formats::tree::{Content, Kind};
+use super::formats::tree::{Content, Kind, Tree};
 use super::root::Root;
+use super::{Error, Unpacked};
 use module::Module;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use trie::Trie;
 
 const FOLDER: &str = "usr/lib/modules";
 
-pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
-    for release in root.names(FOLDER) {
-        let folder = format!("{FOLDER}/{release}");
-        for (name, bytes) in indices(root, &folder)? {
-            root.put_file(&format!("{folder}/{name}"), bytes, 0o644);
+/// The indices of all kernels among some packages. They depend on the packages that ship modules alone
+/// ([`ships_modules`]), so a caller may keep the encoded form under those packages' digests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModuleIndices {
+    /// Bytes by path in the root.
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// True when a package ships something below /lib/modules.
+pub fn ships_modules(package: &Unpacked) -> bool {
+    ["lib/modules", FOLDER].iter().any(|folder| package.tree.below(folder).next().is_some())
+}
+
+impl ModuleIndices {
+    /// Makes the indices of the modules in `packages`; packages without modules change nothing.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for modules that are none, [`Error::Read`] when their bytes cannot be read.
+    pub fn of(packages: &[Unpacked], threads: usize) -> Result<Self, Error> {
+        let mut tree = Tree::new();
+        for package in packages.iter().filter(|package| ships_modules(package)) {
+            for top in ["", "usr/"] {
+                for (path, entry) in package.tree.below(&format!("{top}lib/modules")) {
+                    tree.insert(&[b"usr/", &path[top.len()..]].concat(), entry.clone());
+                }
+            }
         }
+        Self::of_tree(&tree, threads)
+    }
+
+    fn of_tree(tree: &Tree, threads: usize) -> Result<Self, Error> {
+        let mut files = BTreeMap::new();
+        let releases: BTreeSet<&str> = tree
+            .below(FOLDER)
+            .filter_map(|(path, _)| std::str::from_utf8(&path[FOLDER.len() + 1..]).ok()?.split('/').next())
+            .collect();
+        for release in releases {
+            let folder = format!("{FOLDER}/{release}");
+            for (name, bytes) in indices(tree, &folder, threads)? {
+                files.insert(format!("{folder}/{name}"), bytes);
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// The form to keep: for each file lengths of path and content (little-endian, 8 bytes each), then both.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (path, bytes) in &self.files {
+            out.extend((path.len() as u64).to_le_bytes());
+            out.extend((bytes.len() as u64).to_le_bytes());
+            out.extend(path.as_bytes());
+            out.extend(bytes);
+        }
+        out
+    }
+
+    /// Reads the kept form; `None` when it is not whole.
+    pub fn decode(mut kept: &[u8]) -> Option<Self> {
+        let mut files = BTreeMap::new();
+        while !kept.is_empty() {
+            let len = |kept: &[u8]| usize::try_from(u64::from_le_bytes(*kept.first_chunk()?)).ok();
+            let (path, bytes) = (len(kept)?, len(kept.get(8..)?)?);
+            kept = kept.get(16..)?;
+            let name = std::str::from_utf8(kept.get(..path)?).ok()?.to_owned();
+            kept = kept.get(path..)?;
+            files.insert(name, kept.get(..bytes)?.to_vec());
+            kept = &kept[bytes..];
+        }
+        Some(Self { files })
+    }
+}
+
+pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
+    let files = match &root.options.modules {
+        Some(kept) => kept.files.clone(),
+        None => ModuleIndices::of_tree(&root.tree, root.options.threads.max(1))?.files,
+    };
+    for (path, bytes) in files {
+        root.put_file(&path, bytes, 0o644);
     }
     Ok(())
 }
 
+/// The bytes of a regular file of `tree`.
+fn read(tree: &Tree, path: &str) -> Result<Vec<u8>, Error> {
+    match tree.get(path).map(|entry| &entry.kind) {
+        Some(Kind::File(content)) => {
+            content.read().map_err(|source| Error::Read { path: path.to_owned(), source })
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Name and bytes of every index of the modules below `folder`.
-fn indices(root: &Root<'_>, folder: &str) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
-    let order = root.text(&format!("{folder}/modules.order"))?.unwrap_or_default();
+fn indices(tree: &Tree, folder: &str, threads: usize) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+    let text = |name: &str| -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(&read(tree, &format!("{folder}/{name}"))?).into_owned())
+    };
+    let order = text("modules.order")?;
     let order: HashMap<&str, usize> = order.lines().enumerate().map(|(at, path)| (path, at)).collect();
     let mut files: Vec<(usize, &str, &Content)> = Vec::new();
-    for (path, entry) in root.tree.below(folder) {
+    for (path, entry) in tree.below(folder) {
         let Ok(path) = std::str::from_utf8(&path[folder.len() + 1..]) else { continue };
         if let (Kind::File(content), Some(at)) = (&entry.kind, path.find(".ko"))
             && matches!(&path[at + 3..], "" | ".xz" | ".zst")
@@ -43,24 +130,29 @@ fn indices(root: &Root<'_>, folder: &str) -> Result<Vec<(&'static str, Vec<u8>)>
         }
     }
     files.sort_by_key(|(place, path, _)| (*place, *path));
-    let modules = load(&files, root.options.threads.max(1))?;
+    let modules = load(&files, threads).map_err(|error| below(folder, error))?;
     let mut made = text_and_tries(&modules, &dependencies(&modules));
-    if let Some(builtin) = root.text(&format!("{folder}/modules.builtin"))? {
-        let mut trie = Trie::default();
-        builtin.lines().for_each(|path| trie.insert(&module::name_of(path), "", 0));
-        made.push(("modules.builtin.bin", trie.to_bytes()));
-    }
-    if let Some(info) = root.read(&format!("{folder}/modules.builtin.modinfo"))? {
-        let mut trie = Trie::default();
-        for entry in info.split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok()) {
-            let Some((module, rest)) = entry.split_once('.') else { continue };
-            if let Some(alias) = rest.strip_prefix("alias=") {
-                trie.insert(&module::normal_alias(alias), module, 0);
-            }
+    let mut builtin = Trie::default();
+    text("modules.builtin")?.lines().for_each(|path| builtin.insert(&module::name_of(path), "", 0));
+    made.push(("modules.builtin.bin", builtin.to_bytes()));
+    let mut aliases = Trie::default();
+    for entry in text("modules.builtin.modinfo")?.split('\0') {
+        if let Some((module, alias)) = entry.split_once(".alias=") {
+            aliases.insert(&module::normal_alias(alias), module, 0);
         }
-        made.push(("modules.builtin.alias.bin", trie.to_bytes()));
     }
+    made.push(("modules.builtin.alias.bin", aliases.to_bytes()));
     Ok(made)
+}
+
+/// The error with the whole path: modules know theirs below the release's folder only.
+fn below(folder: &str, error: Error) -> Error {
+    let whole = |path: String| format!("{folder}/{path}");
+    match error {
+        Error::Malformed { path, reason } => Error::Malformed { path: whole(path), reason },
+        Error::Read { path, source } => Error::Read { path: whole(path), source },
+        other => other,
+    }
 }
 
 fn load(files: &[(usize, &str, &Content)], threads: usize) -> Result<Vec<Module>, Error> {
