@@ -268,6 +268,8 @@ fn assembled_root_is_the_configured_one() {
     let packages = support::packages(&debs, &scratch.path().join("unpacked"));
     let tree =
         kiln::rootfs::assemble(&packages, &support::options()).unwrap_or_else(|error| panic!("{error}"));
+    let indices = |threads| kiln::rootfs::ModuleIndices::of(&packages, threads).expect("indices");
+    assert!(indices(1) == indices(5), "module indices depend on the number of threads");
     let ours = scratch.path().join("ours");
     support::write_folder(&tree, &ours);
     let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();

@@ -84,3 +84,64 @@ fn unpack(job: &Job) -> Result<Control, Failed> {
     target.flush().map_err(|error| failed(deb::Error::Write(error)))?;
     Ok(control)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Job, unpack_all};
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A package without control members and files: two empty tar archives, the second of `blocks` blocks.
+    fn deb(blocks: usize) -> Vec<u8> {
+        let mut out = b"!<arch>\n".to_vec();
+        for (name, body) in [
+            ("debian-binary", b"2.0\n".to_vec()),
+            ("control.tar", vec![0; 1024]),
+            ("data.tar", vec![0; 512 * blocks]),
+        ] {
+            out.extend(format!("{name:<16}{:<32}{:<10}`\n", 0, body.len()).bytes());
+            out.extend(body);
+        }
+        out
+    }
+
+    #[test]
+    fn every_package_is_unpacked_once_whatever_the_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs: Vec<Job> = (2..9)
+            .map(|blocks| {
+                let at = folder.path().join(blocks.to_string());
+                std::fs::write(&at, deb(blocks)).unwrap();
+                Job { deb: at.clone(), unpacked: at.with_extension("tar") }
+            })
+            .collect();
+        for threads in [1, 3, 50] {
+            let done = AtomicUsize::new(0);
+            let threads = NonZeroUsize::new(threads).unwrap();
+            let count = |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            };
+            assert_eq!(unpack_all(&jobs, threads, &count).unwrap().len(), 7);
+            assert_eq!(done.into_inner(), 7);
+            for (at, job) in jobs.iter().enumerate() {
+                assert_eq!(std::fs::metadata(&job.unpacked).unwrap().len(), 512 * (at as u64 + 2));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_package_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("cut.deb");
+        let whole = deb(4);
+        std::fs::write(&at, &whole[..whole.len() - 100]).unwrap();
+        let job = Job { deb: at, unpacked: folder.path().join("x") };
+        let failed = unpack_all(&[job], NonZeroUsize::MIN, &|_| {}).unwrap_err().to_string();
+        assert!(
+            failed.ends_with(
+                "cut.deb: the package is cut short inside data.tar: 100 of 2048 bytes are missing"
+            ),
+            "{failed}"
+        );
+    }
+}
