@@ -103,7 +103,13 @@ fn other_forms_hold_the_same_disk() {
     let compare = ["compare", "-f", "raw", "-F", "qcow2"];
     succeed(tool("qemu-img", "qemu-utils").args(compare).arg(&raw).arg(&qcow2));
     let unpacked = forms.join("unpacked.img");
-    succeed(tool("zstd", "zstd").args(["-dfq", "--no-sparse"]).arg(forms.join("disk.img.zst")).arg("-o").arg(&unpacked));
+    succeed(
+        tool("zstd", "zstd")
+            .args(["-dfq", "--no-sparse"])
+            .arg(forms.join("disk.img.zst"))
+            .arg("-o")
+            .arg(&unpacked),
+    );
     succeed(tool("cmp", "diffutils").arg(&raw).arg(&unpacked));
     fs::remove_file(unpacked).unwrap();
 }

@@ -21,7 +21,9 @@ fn elsewhere(name: &str) -> (PathBuf, PathBuf) {
     fs::create_dir_all(&cache).unwrap();
     example();
     fs::copy(shared().join("example/kiln.lock"), folder.join("kiln.lock")).unwrap();
-    succeed(tool("cp", "coreutils").arg("-a").arg(shared().join("cache/kiln/sha256")).arg(cache.join("sha256")));
+    succeed(
+        tool("cp", "coreutils").arg("-a").arg(shared().join("cache/kiln/sha256")).arg(cache.join("sha256")),
+    );
     (folder.clone(), folder.join("cache"))
 }
 
@@ -50,7 +52,15 @@ fn another_user_without_network_makes_the_same_bytes() {
     succeed(tool("chown", "coreutils").args(["-R", "65534:65534"]).arg(&place));
     let (site, cache) = (place.join("site"), place.join("site/cache"));
     let mut command = tool("unshare", "util-linux");
-    command.args(["--net", "--", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+    command.args([
+        "--net",
+        "--",
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--no-new-privs",
+    ]);
     command.args(["env", "-i"]).arg(format!("XDG_CACHE_HOME={}", cache.display()));
     command.arg(place.join("kiln")).args(["build", "--threads", "2"]).current_dir(&site);
     succeed(&mut command);

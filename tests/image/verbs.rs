@@ -34,7 +34,9 @@ fn refused(output: Output) -> String {
 fn a_build_keeps_what_did_not_change() {
     let folder = site("changes");
     build(&folder, ["-q"]);
-    let stamp = |node: &str| fs::metadata(folder.join("dist").join(node).join("disk.img")).unwrap().modified().unwrap();
+    let stamp = |node: &str| {
+        fs::metadata(folder.join("dist").join(node).join("disk.img")).unwrap().modified().unwrap()
+    };
     let before = (stamp("k3s1"), stamp("k3s2"));
     let plan = succeed(kiln().arg("plan").current_dir(&folder));
     assert!(plan.contains("node k3s1: keep; the image there is made of the same inputs"), "{plan}");
@@ -50,7 +52,12 @@ fn a_build_keeps_what_did_not_change() {
     assert_ne!(before.1, stamp("k3s2"));
 
     // An image that somebody wrote to is not the one that was built.
-    fs::OpenOptions::new().append(true).open(folder.join("dist/k3s1/disk.img")).unwrap().set_len(1 << 20).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(folder.join("dist/k3s1/disk.img"))
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
     build(&folder, ["-q"]);
     assert!(fs::metadata(folder.join("dist/k3s1/disk.img")).unwrap().len() > 1 << 20);
     fs::remove_dir_all(folder).unwrap();
@@ -164,6 +171,8 @@ fn a_build_that_is_killed_leaves_no_half_written_image() {
     build(&folder, ["-q"]);
     let partial = succeed(tool("find", "findutils").arg(folder.join("dist")).args(["-name", "*.partial"]));
     assert_eq!(partial, "");
-    succeed(tool("cmp", "diffutils").arg(folder.join("dist/k3s1/disk.img")).arg(example().join("k3s1/disk.img")));
+    succeed(
+        tool("cmp", "diffutils").arg(folder.join("dist/k3s1/disk.img")).arg(example().join("k3s1/disk.img")),
+    );
     fs::remove_dir_all(folder).unwrap();
 }

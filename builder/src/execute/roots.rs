@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::digest::Sha256;
 use crate::image;
 use crate::lock::Lock;
-use crate::plan::RootPlan;
+use crate::plan::{RootInputs, RootPlan};
 use crate::render::overlay::Overlay;
 use crate::rootfs;
 use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
@@ -129,7 +129,7 @@ pub fn cached(cache: &Cache, key: &str) -> Option<Root> {
 /// Makes a root from packages that are in the cache, and keeps it there.
 pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root, Error> {
     let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
-    let tree = tree(plan, making, cache)?;
+    let tree = tree(&plan.root, making, cache)?;
 
     (making.step)("boot chain");
     let options = boot::Options {
@@ -186,13 +186,13 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
 }
 
 /// The file tree of a root, as configuring and overlays leave it.
-fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
+pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
     (making.step)("unpacking");
-    let packages = unpack::unpack(&plan.root.packages.packages, cache, making.threads, &|_| ())?;
+    let packages = unpack::unpack(&root.packages.packages, cache, making.threads, &|_| ())?;
     (making.step)("configuring");
     let options = rootfs::Options {
         source_date: making.lock.source_date,
-        architecture: plan.root.packages.architecture.clone(),
+        architecture: root.packages.architecture.clone(),
         scripts_skip: making.cluster.base.skip_scripts.iter().cloned().collect(),
         threads: making.threads,
     };

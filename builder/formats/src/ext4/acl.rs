@@ -57,7 +57,7 @@ pub(super) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{from_disk, to_disk};
 
     #[test]
     fn both_forms_of_an_acl() {

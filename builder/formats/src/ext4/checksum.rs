@@ -25,7 +25,7 @@ impl Checksum {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::Checksum;
 
     #[test]
     fn the_check_value_of_crc32c_without_its_last_inversion() {

@@ -225,7 +225,7 @@ fn put_index(block: &mut [u8; BLOCK], (at, limit): (usize, usize), entries: &[(u
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::split;
 
     #[test]
     fn names_of_one_hash_stay_together_where_they_fit() {

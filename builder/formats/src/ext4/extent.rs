@@ -96,7 +96,7 @@ fn index_entry(logical: u32, child: u64) -> [u8; ENTRY_SIZE] {
 #[cfg(test)]
 mod tests {
     use super::super::format::{get16, get32};
-    use super::*;
+    use super::{BLOCK, Checksum, ENTRY_SIZE, Extent, MAGIC, encode, tree_blocks};
 
     /// First blocks of all extents below a node, in order, checking every header and checksum on the way.
     fn walk(node: &[u8], blocks: &[Box<[u8; BLOCK]>], depth: u16, seed: Checksum) -> Vec<u32> {

@@ -197,7 +197,7 @@ pub(super) fn decode_device(block: &[u8; 60]) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Time, Timestamp, decode_device, encode_device};
 
     #[test]
     fn times_from_1901_to_2446_come_back() {
