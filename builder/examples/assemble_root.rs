@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p kiln --example assemble_root -- FOLDER SCRATCH TARGET [--seal]`
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failure should stop it")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

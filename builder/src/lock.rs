@@ -107,9 +107,9 @@ pub enum Error {
 }
 
 /// How a package of a root differs between two locks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Architecture and request of the root, as one line.
+    /// Architecture of the root; with its request behind it where several roots have that architecture.
     pub root: String,
     /// Package name.
     pub name: String,
@@ -141,8 +141,9 @@ impl Lock {
             let mut roots = Roots::new();
             for root in &lock.roots {
                 let packages = root.packages.iter().map(|package| (package.name.as_str(), package));
-                roots
-                    .insert(format!("{}: {}", root.architecture, root.request.join(" ")), packages.collect());
+                let alone = lock.roots.iter().filter(|r| r.architecture == root.architecture).count() == 1;
+                let request = if alone { String::new() } else { format!(": {}", root.request.join(" ")) };
+                roots.insert(format!("{}{request}", root.architecture), packages.collect());
             }
             roots
         }

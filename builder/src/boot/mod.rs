@@ -14,9 +14,10 @@ use kiln_formats::{cpio, uki};
 use serde::{Deserialize, Serialize};
 
 /// The command line of every image. The last console is /dev/console; both are listened to. `ro`: the root is never
-/// remounted for writing. `systemd.gpt_auto=no`: what is mounted is the helper's decision alone. `panic=30`: a kernel
+/// remounted for writing. `systemd.gpt_auto=no`: what is mounted is the helper's decision alone. `systemd.ssh_auto=no`: sshd listens where the image says, not on sockets of a hypervisor. `panic=30`: a kernel
 /// that panics tries again, as nobody may be near.
-const COMMAND_LINE: &str = "ro console=tty0 console=ttyS0,115200n8 loglevel=4 panic=30 systemd.gpt_auto=no";
+const COMMAND_LINE: &str =
+    "ro console=tty0 console=ttyS0,115200n8 loglevel=4 panic=30 systemd.gpt_auto=no systemd.ssh_auto=no";
 
 /// systemd-boot's and its stub's files, in Debian's package systemd-boot-efi.
 const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";

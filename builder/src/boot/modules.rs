@@ -160,7 +160,7 @@ fn decompress_all(jobs: &[(&str, &Content)], threads: usize) -> Result<Vec<Modul
     let results: Vec<Result<Module, Error>> = std::thread::scope(|scope| {
         let workers: Vec<_> = jobs
             .chunks(share)
-            .map(|jobs| scope.spawn(move || jobs.iter().map(|job| decompress(job)).collect::<Vec<_>>()))
+            .map(|jobs| scope.spawn(move || jobs.iter().map(decompress).collect::<Vec<_>>()))
             .collect();
         let joined = workers.into_iter().map(|worker| worker.join());
         joined.flat_map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()

@@ -73,8 +73,9 @@ pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) ->
             lock.roots.iter().position(|root| root.architecture == architecture && root.request == request);
         let set = set.ok_or_else(|| Error::NotLocked { node: node.name.clone(), architecture })?;
         let root = *known.entry((set, node.sector_size)).or_insert_with(|| {
-            let inputs = root_inputs(cluster, lock, &lock.roots[set], node.sector_size, &gathered.overlays);
-            let mut inputs = inputs;
+            let mut inputs = root_inputs(cluster, &lock.roots[set], &gathered.overlays);
+            inputs.insert("source date".into(), lock.source_date.to_string());
+            inputs.insert("sector size".into(), node.sector_size.to_string());
             inputs.insert("enabled units".into(), gathered.enable.join(" "));
             inputs.insert("builder".into(), builder.to_owned());
             let name = name(architecture, node.sector_size, gathered.roots.len());
@@ -105,13 +106,7 @@ fn name(architecture: &str, sector_size: u32, before: usize) -> String {
     format!("{architecture}{sectors}{number}")
 }
 
-fn root_inputs(
-    cluster: &Cluster,
-    lock: &Lock,
-    set: &lock::Root,
-    sector_size: u32,
-    overlays: &[Overlay],
-) -> Inputs {
+fn root_inputs(cluster: &Cluster, set: &lock::Root, overlays: &[Overlay]) -> Inputs {
     let overlays: Vec<String> =
         overlays.iter().map(|layer| format!("{} {}", layer.name, layer.digest)).collect();
     let packages: Vec<String> =
@@ -120,12 +115,10 @@ fn root_inputs(
     let size = cluster.base.root_size.map_or_else(|| "auto".to_owned(), |size| size.to_string());
     Inputs::from([
         ("packages".into(), digest(&packages.join("\n"))),
-        ("source date".into(), lock.source_date.to_string()),
         ("overlays".into(), digest(&overlays.join("\n"))),
         ("scripts skipped".into(), skipped.join(" ")),
         ("kernel arguments".into(), cluster.base.kernel_arguments.join(" ")),
         ("root size".into(), size),
-        ("sector size".into(), sector_size.to_string()),
     ])
 }
 

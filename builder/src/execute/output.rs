@@ -181,11 +181,11 @@ impl Partial {
     }
     /// Gives the file its final name.
     pub fn finish(mut self) -> Result<PathBuf, Error> {
-        if let Some(partial) = self.partial.take() {
-            if let Err(error) = fs::rename(&partial, &self.end) {
-                let _ = fs::remove_file(&partial);
-                return Err(Error::io(&self.end, error));
-            }
+        if let Some(partial) = self.partial.take()
+            && let Err(error) = fs::rename(&partial, &self.end)
+        {
+            let _ = fs::remove_file(&partial);
+            return Err(Error::io(&self.end, error));
         }
         Ok(self.end.clone())
     }

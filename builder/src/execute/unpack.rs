@@ -94,10 +94,10 @@ fn one(package: &lock::Package, cache: &Cache) -> Result<Unpacked, Error> {
             match result {
                 Some(Err(error)) => return Err(failed(error)),
                 Some(Ok(control)) => (control, stored?),
+                // The cache failed before or while the data was written.
                 None => {
-                    return Err(stored
-                        .map(|_| Error::Gone(label.clone()))
-                        .map_or_else(Error::from, |gone| gone));
+                    stored?;
+                    return Err(Error::Gone(label));
                 }
             }
         }

@@ -5,8 +5,8 @@ use super::Error;
 use super::root::Root;
 use super::users;
 
-/// Package, master, copy: made when the master is there and the copy is not.
-const COPIES: [(&str, &str); 11] = [
+/// Master, copy: made when the master is there and the copy is not.
+const COPIES: [(&str, &str); 15] = [
     ("usr/share/base-files/dot.profile", "root/.profile"),
     ("usr/share/base-files/dot.bashrc", "root/.bashrc"),
     ("usr/share/base-files/profile", "etc/profile"),
@@ -17,6 +17,10 @@ const COPIES: [(&str, &str); 11] = [
     ("usr/share/nfs-common/conffiles/idmapd.conf", "etc/idmapd.conf"),
     ("usr/share/nfs-common/conffiles/nfs.conf", "etc/nfs.conf"),
     ("usr/share/openssh/sshd_config", "etc/ssh/sshd_config"),
+    ("usr/share/nfs-kernel-server/conffiles/etc.exports", "etc/exports"),
+    ("usr/share/nfs-kernel-server/conffiles/nfs-kernel-server.default", "etc/default/nfs-kernel-server"),
+    ("usr/share/chrony/chrony.conf", "etc/chrony/chrony.conf"),
+    ("usr/share/chrony/chrony.keys", "etc/chrony/chrony.keys"),
     ("usr/share/smartmontools/drivedb.h", "var/lib/smartmontools/drivedb/drivedb.h"),
 ];
 
@@ -71,12 +75,15 @@ const LINKS: [(&str, &str, &str); 8] = [
 ];
 
 /// Package, path, owner, group, mode of files that begin empty.
-const EMPTY: [(&str, &str, &str, &str, u16); 9] = [
+const EMPTY: [(&str, &str, &str, &str, u16); 12] = [
     ("base-files", "var/log/wtmp", "root", "utmp", 0o664),
     ("base-files", "var/log/btmp", "root", "utmp", 0o660),
     ("base-files", "var/log/lastlog", "root", "utmp", 0o664),
     ("libpam-modules", "etc/security/opasswd", "root", "root", 0o600),
     ("libpam-modules", "etc/environment", "root", "root", 0o644),
+    ("cryptsetup", "etc/crypttab", "root", "root", 0o644),
+    ("nfs-kernel-server", "var/lib/nfs/etab", "root", "root", 0o644),
+    ("nfs-kernel-server", "var/lib/nfs/rmtab", "root", "root", 0o644),
     ("nfs-common", "var/lib/nfs/state", "statd", "root", 0o644),
     ("ucf", "var/lib/ucf/hashfile", "root", "root", 0o644),
     ("ucf", "var/lib/ucf/registry", "root", "root", 0o644),
@@ -85,13 +92,19 @@ const EMPTY: [(&str, &str, &str, &str, u16); 9] = [
 
 /// Package, path, owner, group, mode of what is packaged as root's and given away at installation; the last
 /// word says whether dpkg's statoverride knows.
-const OWNERS: [(&str, &str, &str, &str, u16, bool); 7] = [
+const OWNERS: [(&str, &str, &str, &str, u16, bool); 13] = [
     ("openssh-client", "usr/bin/ssh-agent", "root", "_ssh", 0o2755, false),
     ("dbus", "usr/lib/dbus-1.0/dbus-daemon-launch-helper", "root", "messagebus", 0o4754, true),
     ("nfs-common", "var/lib/nfs/sm", "statd", "nogroup", 0o755, false),
     ("nfs-common", "var/lib/nfs/sm.bak", "statd", "nogroup", 0o755, false),
     ("apt", "var/cache/apt/archives/partial", "_apt", "root", 0o700, false),
     ("apt", "var/lib/apt/lists/partial", "_apt", "root", 0o700, false),
+    ("chrony", "var/lib/chrony", "_chrony", "_chrony", 0o750, true),
+    ("chrony", "var/log/chrony", "_chrony", "_chrony", 0o750, true),
+    ("chrony", "etc/chrony/chrony.keys", "root", "_chrony", 0o640, true),
+    ("cron", "usr/bin/crontab", "root", "crontab", 0o2755, true),
+    ("cron-daemon-common", "var/spool/cron/crontabs", "root", "crontab", 0o1730, false),
+    ("rsyslog", "var/spool/rsyslog", "root", "root", 0o700, false),
     ("sudo", "etc/sudoers", "root", "root", 0o440, false),
 ];
 

@@ -21,7 +21,7 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
     for at in order {
         let package = &root.packages[at];
         let info = package.info_name();
-        status.push_str(&paragraph(root, package)?);
+        status.push_str(&paragraph(package)?);
         files.push((format!("info/{info}.list"), list(package), 0o644));
         for (name, file) in &package.unpacked.control.files {
             if name != "control" {
@@ -30,9 +30,15 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
         }
         interests(package, &info, &mut triggers);
     }
-    for name in ["available", "triggers/Unincorp", "diversions", "lock", "lock-frontend", "triggers/Lock"] {
-        let private = name.to_ascii_lowercase().contains("lock");
-        files.push((name.to_owned(), Vec::new(), if private { 0o640 } else { 0o644 }));
+    for (name, mode) in [
+        ("available", 0o644),
+        ("diversions", 0o644),
+        ("lock", 0o640),
+        ("lock-frontend", 0o640),
+        ("triggers/Lock", 0o600),
+        ("triggers/Unincorp", 0o644),
+    ] {
+        files.push((name.to_owned(), Vec::new(), mode));
     }
     files.push(("status".to_owned(), status.into_bytes(), 0o644));
     files.push(("statoverride".to_owned(), root.overrides.concat().into_bytes(), 0o644));
@@ -53,27 +59,56 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The paragraph of a package in `status`: its control file with Status first and Conffiles last but one.
-fn paragraph(root: &Root<'_>, package: &Package<'_>) -> Result<String, Error> {
-    let mut text = format!("Package: {}\nStatus: install ok installed\n", package.unpacked.name);
-    let mut conffiles = conffiles(root, package)?;
-    for (name, value) in &package.fields {
-        if name == "Package" {
-            continue;
-        }
-        if name == "Description" {
-            text.push_str(&std::mem::take(&mut conffiles));
-        }
-        let space = if value.starts_with('\n') || value.is_empty() { "" } else { " " };
+/// The order in which dpkg writes the fields that it knows; others follow in the package's own.
+const FIELDS: [&str; 24] = [
+    "Package",
+    "Essential",
+    "Protected",
+    "Status",
+    "Priority",
+    "Section",
+    "Installed-Size",
+    "Origin",
+    "Maintainer",
+    "Bugs",
+    "Architecture",
+    "Multi-Arch",
+    "Source",
+    "Version",
+    "Replaces",
+    "Provides",
+    "Depends",
+    "Pre-Depends",
+    "Recommends",
+    "Suggests",
+    "Breaks",
+    "Conflicts",
+    "Enhances",
+    "Conffiles",
+];
+
+/// The paragraph of a package in `status`: its control file, Status and Conffiles added.
+fn paragraph(package: &Package<'_>) -> Result<String, Error> {
+    let conffiles = conffiles(package)?;
+    let mut fields: Vec<(&str, &str)> = vec![("Status", "install ok installed"), ("Conffiles", &conffiles)];
+    fields.extend(package.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    fields.retain(|(_, value)| !value.is_empty());
+    let place = |name: &str| match name {
+        "Description" => FIELDS.len(),
+        name => FIELDS.iter().position(|field| *field == name).unwrap_or(FIELDS.len() + 1),
+    };
+    fields.sort_by_key(|(name, _)| place(name));
+    let mut text = String::new();
+    for (name, value) in fields {
+        let space = if value.starts_with('\n') { "" } else { " " };
         text.push_str(&format!("{name}:{space}{value}\n"));
     }
-    text.push_str(&conffiles);
     text.push('\n');
     Ok(text)
 }
 
 /// The Conffiles field: paths with the MD5 of what the package ships.
-fn conffiles(root: &Root<'_>, package: &Package<'_>) -> Result<String, Error> {
+fn conffiles(package: &Package<'_>) -> Result<String, Error> {
     let Some(listed) = package.unpacked.control.text("conffiles") else { return Ok(String::new()) };
     let mut lines = String::new();
     for path in listed.lines().map(str::trim).filter(|path| path.starts_with('/')) {
@@ -84,8 +119,7 @@ fn conffiles(root: &Root<'_>, package: &Package<'_>) -> Result<String, Error> {
             lines.push_str(&format!("\n {path} {}", hex(&Md5::digest(bytes))));
         }
     }
-    let _ = root;
-    Ok(if lines.is_empty() { lines } else { format!("Conffiles:{lines}\n") })
+    Ok(lines)
 }
 
 fn hex(bytes: &[u8]) -> String {

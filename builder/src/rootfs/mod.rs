@@ -160,3 +160,6 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
     dpkg::apply(&mut root)?;
     Ok(root.tree)
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,9 +93,9 @@ fn block<'a>(kind: &str, place: &str, profiles: &[&'a Profile]) -> Vec<(&'a str,
 fn fill(template: &str, kind: &str, profiles: &[&Profile]) -> String {
     let mut text = String::new();
     for line in template.lines() {
-        let place = match line.strip_prefix('$').and_then(|rest| rest.strip_prefix(kind)) {
-            Some("_primary") => "Primary",
-            Some("_additional") => "Additional",
+        let place = match line.strip_prefix('$').and_then(|name| name.rsplit_once('_')) {
+            Some((_, "primary")) => "Primary",
+            Some((_, "additional")) => "Additional",
             _ => {
                 text.extend([line, "\n"]);
                 continue;

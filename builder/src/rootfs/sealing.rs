@@ -4,7 +4,7 @@
 //! What users write outside both (homes, /opt, /srv, /usr/local) becomes a link into /var. The dpkg database
 //! belongs to the image, lives under /usr and is linked from /var.
 
-use super::formats::tree::{Entry, Kind, Meta, Path, Tree};
+use super::formats::tree::{Content, Entry, Kind, Meta, Path, Tree};
 
 /// Where the contents of /var wait for the first boot.
 const FACTORY: &str = "usr/share/factory/var";
@@ -22,21 +22,22 @@ const MOVED: [(&str, &str); 6] = [
 ];
 
 /// Mount points and the like, with modes, that must exist and be empty.
-const EMPTY: [(&str, u16); 8] = [
+const EMPTY: [(&str, u16); 7] = [
     ("dev", 0o755),
     ("proc", 0o555),
     ("sys", 0o555),
     ("run", 0o755),
     ("tmp", 0o1777),
     ("media", 0o755),
-    ("boot", 0o755),
     ("efi", 0o755),
 ];
 
-/// Rearranges an assembled tree for a read-only root. The kernel and what else lies under /boot goes: it is
-/// the boot partition's business. Hard links that would end up on different file systems become copies.
+/// Rearranges an assembled tree for a read-only root. The kernel's files stay under /boot, for they are the
+/// package's and `dpkg -V` asks for them; firmware boots the copy on the boot partition. Hard links that would
+/// end up on different file systems become copies.
 pub fn seal(mut tree: Tree) -> Tree {
-    let stamp = tree.get("etc").map(|entry| entry.meta.mtime).unwrap_or_default();
+    // The newest time in the tree: systemd takes a /usr that is newer than the marks below for an update.
+    let stamp = tree.iter().map(|(_, entry)| entry.meta.mtime).max().unwrap_or_default();
     let fresh = |kind, mode| {
         let mut entry = Entry::new(kind, mode);
         entry.meta.mtime = stamp;
@@ -63,6 +64,10 @@ pub fn seal(mut tree: Tree) -> Tree {
         let up = "../".repeat(path.matches('/').count());
         tree.insert(path, fresh(Kind::Symlink(format!("{up}{place}").into_bytes().into()), 0o777));
     }
+    // Nothing needs to be updated at the first boot: systemd.unit(5), ConditionNeedsUpdate=.
+    for path in ["etc/.updated", "var/.updated"] {
+        tree.insert(path, fresh(Kind::File(Content::bytes(Vec::new())), 0o644));
+    }
     let database = take(&mut tree, "var/lib/dpkg");
     if !database.is_empty() {
         tree.make_parents(PACKAGES, &fresh(Kind::Directory, 0o755));
@@ -79,6 +84,9 @@ pub fn seal(mut tree: Tree) -> Tree {
     tree.insert("var", fresh(Kind::Directory, mode));
     for (path, mode) in EMPTY {
         tree.insert(path, fresh(Kind::Directory, mode));
+    }
+    if let Some(usr) = tree.get_mut("usr") {
+        usr.meta.mtime = stamp;
     }
     tree
 }

@@ -110,7 +110,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         Some(lock) => lock,
         None => {
             ui.say(format!("no {} yet: making it", site.lock_path.display()));
-            let lock = site.make_lock(&cache, ui)?;
+            let lock = site.make_lock(&cache, None, ui)?;
             lock.write(&site.lock_path)?;
             lock
         }

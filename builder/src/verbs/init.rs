@@ -25,7 +25,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let found = home.map(|home| public_keys(&home.join(".ssh"))).unwrap_or_default();
     let keys: Vec<String> = found.iter().map(|(_, key)| key.clone()).collect();
     let user = std::env::var("USER").ok().filter(|name| cluster::is_free_login(name));
-    let user = user.unwrap_or_else(|| "operator".to_owned());
+    let user = user.unwrap_or_else(|| "ops".to_owned());
     let text = render::starter(&user, &keys)?;
 
     std::fs::create_dir_all(&args.dir)

@@ -3,13 +3,12 @@
 use super::FileArg;
 use crate::cache::Cache;
 use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Node};
-use crate::diag::{Progress, Ui, nearest};
+use crate::diag::{Progress, Ui};
 use crate::execute::inputs;
 use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootRequest};
 use crate::fetch;
 use crate::fetch::mirrors::{Mirrors, Sources};
 use crate::lock::Lock;
-use anyhow::bail;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -40,17 +39,7 @@ impl Site {
 
     /// The nodes of these names, in the order of the cluster file; all when there are none.
     pub fn nodes(&self, names: &[String]) -> anyhow::Result<Vec<&Node>> {
-        let known: Vec<&str> = self.cluster.nodes.iter().map(|node| node.name.as_str()).collect();
-        for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
-            let near = nearest(name, known.iter().copied());
-            let help = near.map_or_else(
-                || format!("its nodes are {}", known.join(", ")),
-                |n| format!("did you mean {n}?"),
-            );
-            bail!("cluster {} has no node {name}: {help}", self.cluster.name);
-        }
-        let wanted = |node: &&Node| names.is_empty() || names.contains(&node.name);
-        Ok(self.cluster.nodes.iter().filter(wanted).collect())
+        Ok(self.cluster.select(names)?)
     }
 
     /// The lock beside the cluster file; none when there is none.
@@ -58,8 +47,8 @@ impl Site {
         Ok(Lock::read(&self.lock_path)?)
     }
 
-    /// Resolves the packages of all nodes anew.
-    pub fn make_lock(&self, cache: &Cache, ui: &Ui) -> anyhow::Result<Lock> {
+    /// Resolves the packages of all nodes anew; releases older than those of `previous` are refused.
+    pub fn make_lock(&self, cache: &Cache, previous: Option<&Lock>, ui: &Ui) -> anyhow::Result<Lock> {
         let roots: BTreeSet<(String, Vec<String>)> = self
             .cluster
             .nodes
@@ -87,6 +76,7 @@ impl Site {
             roots: &roots,
             mirrors: &mirrors,
             keyring: self.cluster.base.keyring.as_deref(),
+            previous,
             host_keyrings: &host,
         };
         let drawing = Drawing::new(ui, "package lists");

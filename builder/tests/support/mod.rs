@@ -1,5 +1,7 @@
 //! What tests on real packages share: a folder of .deb files into packages, a tree into a folder.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failure should stop it")]
+
 use kiln::rootfs::unpack::{Job, unpack_all};
 use kiln::rootfs::{Options, Unpacked};
 use kiln_formats::deb::index;
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The .deb files of a folder, unpacked into `scratch` unless they are there already.
-pub fn packages(folder: &Path, scratch: &Path) -> Vec<Unpacked> {
+pub(crate) fn packages(folder: &Path, scratch: &Path) -> Vec<Unpacked> {
     let mut debs: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the folder of packages")
         .map(|entry| entry.expect("an entry").path())
@@ -53,12 +55,12 @@ pub fn packages(folder: &Path, scratch: &Path) -> Vec<Unpacked> {
 }
 
 /// Options with a fixed date.
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { source_date: 1_700_000_000, architecture: "amd64".into(), scripts_skip: Vec::new(), threads: 2 }
 }
 
 /// Writes a tree below `folder`, owners and all; needs root.
-pub fn write_folder(tree: &Tree, folder: &Path) {
+pub(crate) fn write_folder(tree: &Tree, folder: &Path) {
     let at = |path: &[u8]| folder.join(OsStr::from_bytes(path));
     for (path, entry) in tree.iter() {
         let full = at(path);

@@ -68,14 +68,14 @@ pub(crate) fn root(booted: &Booted, handoff: &Handoff) -> Result<Partition, Fail
         ("CIDATA", handoff.partitions.cidata, booted.seed.guid),
     ] {
         if says != is {
-            return Err(Failure::OtherSeed { disk: disk.clone(), what, says, is });
+            return Err(Failure::OtherSeed { disk: Box::new(disk.clone()), what, says, is });
         }
     }
     let wanted = handoff.partitions.root_a;
     let mut roots = disk.partitions.iter().filter(|partition| partition.guid == wanted);
     match (roots.next(), roots.next()) {
         (Some(root), None) if root.kind == types::TYPE_ROOT => Ok(root.clone()),
-        _ => Err(Failure::NoRoot { disk: disk.clone(), guid: wanted }),
+        _ => Err(Failure::NoRoot { disk: Box::new(disk.clone()), guid: wanted }),
     }
 }
 

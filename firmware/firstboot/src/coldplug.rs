@@ -59,7 +59,8 @@ pub(crate) fn booted_disk(
 
 /// One walk over all buses; true when a module was loaded.
 fn load_drivers(sysfs: &Path, modules: &mut Modules, console: &mut Console) -> bool {
-    modaliases(sysfs).iter().fold(false, |loaded, alias| modules.load_for(alias, console) || loaded)
+    // Every one of them is tried: `any` would stop at the first that loads something.
+    modaliases(sysfs).iter().filter(|alias| modules.load_for(alias, console)).count() > 0
 }
 
 /// The modalias of every device on every bus, sorted within a bus so that two boots load in one order.

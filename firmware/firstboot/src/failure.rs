@@ -36,19 +36,19 @@ pub(crate) enum Failure {
     Partition { disk: String, kind: &'static str, count: usize, disks: Vec<Disk> },
     /// The seed's file system can't be mounted.
     #[error("the seed partition {device} (CIDATA) can't be mounted: {error}")]
-    SeedMount { device: String, error: io::Error, disk: Disk },
+    SeedMount { device: String, error: io::Error, disk: Box<Disk> },
     /// The document can't be read.
     #[error("the seed partition {device} (CIDATA) has no readable {}: {error}", handoff::PATH)]
-    SeedRead { device: String, error: io::Error, disk: Disk },
+    SeedRead { device: String, error: io::Error, disk: Box<Disk> },
     /// The document is not good.
     #[error("{} on {device} (CIDATA) can't be used: {error}", handoff::PATH)]
-    Handoff { device: String, error: handoff::Error, disk: Disk },
+    Handoff { device: String, error: handoff::Error, disk: Box<Disk> },
     /// The seed was made for another disk image.
     #[error("the seed on this disk belongs to another image: it names {what} {says}, this disk's is {is}")]
-    OtherSeed { disk: Disk, what: &'static str, says: Uuid, is: Uuid },
+    OtherSeed { disk: Box<Disk>, what: &'static str, says: Uuid, is: Uuid },
     /// The root is not on the disk.
     #[error("the root partition is missing on the booted disk {}\n  looked for: root {guid}", disk.name)]
-    NoRoot { disk: Disk, guid: Uuid },
+    NoRoot { disk: Box<Disk>, guid: Uuid },
     /// The root's file system is not good.
     #[error("the root {device} can't be mounted: {error}")]
     RootMount { device: String, error: io::Error },
@@ -93,7 +93,7 @@ impl Failure {
             | Self::SeedRead { disk, .. }
             | Self::Handoff { disk, .. }
             | Self::OtherSeed { disk, .. }
-            | Self::NoRoot { disk, .. } => Some(disks::table(std::slice::from_ref(disk))),
+            | Self::NoRoot { disk, .. } => Some(disks::table(std::slice::from_ref(disk.as_ref()))),
             _ => None,
         }
     }

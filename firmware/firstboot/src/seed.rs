@@ -14,12 +14,13 @@ pub(crate) fn read(booted: &Booted) -> Result<Handoff, Failure> {
     let device = format!("/dev/{}", booted.seed.name);
     let disk = &booted.disk;
     let _ = fs::create_dir(MOUNT_POINT);
-    sys::mount(&device, MOUNT_POINT, "vfat", (sys::read_only_data(), ""))
-        .map_err(|error| Failure::SeedMount { device: device.clone(), error, disk: disk.clone() })?;
+    sys::mount(&device, MOUNT_POINT, "vfat", (sys::read_only_data(), "")).map_err(|error| {
+        Failure::SeedMount { device: device.clone(), error, disk: Box::new(disk.clone()) }
+    })?;
     let bytes = read_bounded(&format!("{MOUNT_POINT}/{}", handoff::PATH))
-        .map_err(|error| Failure::SeedRead { device: device.clone(), error, disk: disk.clone() });
+        .map_err(|error| Failure::SeedRead { device: device.clone(), error, disk: Box::new(disk.clone()) });
     let _ = sys::unmount(MOUNT_POINT);
-    Handoff::parse(&bytes?).map_err(|error| Failure::Handoff { device, error, disk: disk.clone() })
+    Handoff::parse(&bytes?).map_err(|error| Failure::Handoff { device, error, disk: Box::new(disk.clone()) })
 }
 
 /// One byte more than a document may have is enough to refuse it.
