@@ -90,8 +90,8 @@ pub struct Running {
     console: Option<UnixStream>,
     ports: Vec<String>,
     status: Option<ExitStatus>,
-    /// Holds sockets, variables and empty disks.
-    _folder: TempDir,
+    /// Holds sockets, variables and empty disks, until QEMU has them all open.
+    folder: Option<TempDir>,
 }
 
 impl Machine {
@@ -132,7 +132,7 @@ impl Machine {
             console: None,
             ports: self.ports.clone(),
             status: None,
-            _folder: folder,
+            folder: Some(folder),
         };
         let mut listeners = listeners.into_iter();
         if self.serial == Serial::Captured
@@ -246,6 +246,11 @@ impl Running {
         loop {
             // What the machine said before it ended counts.
             let over = heard.closed || Instant::now() >= deadline;
+            if !heard.console.text().is_empty() {
+                // A guest that talks runs, and QEMU has opened everything that it will ever open. Names that are
+                // gone now can't be left behind by an owner that is killed.
+                self.folder = None;
+            }
             if let Some(seen) = heard.take_line(&ports) {
                 return Ok(seen);
             }

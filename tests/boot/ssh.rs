@@ -24,7 +24,7 @@ pub(crate) fn ask(port: u16, with: &With<'_>, command: &str) -> Output {
         }
         With::Password => ssh.args(["-o", "PubkeyAuthentication=no"]),
     };
-    ssh.args(["operator@127.0.0.1", command]).env_remove("SSH_AUTH_SOCK").output().unwrap()
+    ssh.args(["ops@127.0.0.1", command]).env_remove("SSH_AUTH_SOCK").output().unwrap()
 }
 
 /// What a user has.

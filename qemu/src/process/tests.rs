@@ -94,12 +94,14 @@ fn a_deadline_shows_the_console() {
 fn it_dies_with_its_owner_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut running = talker(folder.path(), "here\r\n").start().unwrap();
+    let files = running.folder.as_ref().unwrap().path().to_owned();
+    assert!(files.exists());
     running.expect("here", soon()).unwrap();
+    // Not even a killed owner leaves files behind once the guest runs.
     let process = format!("/proc/{}", running.id());
-    let files = running._folder.path().to_owned();
-    assert!(Path::new(&process).exists() && files.exists());
+    assert!(Path::new(&process).exists() && !files.exists());
     drop(running);
-    assert!(!Path::new(&process).exists() && !files.exists());
+    assert!(!Path::new(&process).exists());
 }
 
 #[test]
