@@ -92,8 +92,11 @@ impl Ui {
     /// An error with its causes and a way out, to stderr, always.
     pub fn error(&self, error: &anyhow::Error) {
         let mut text = format!("{} {error}", self.paint("error:", "31;1"));
-        for cause in error.chain().skip(1) {
-            text.push_str(&format!("\n  because {cause}"));
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            // An error that quotes its cause has said it already.
+            if !text.contains(&cause) {
+                text.push_str(&format!("\n  because {cause}"));
+            }
         }
         self.line(&text);
     }

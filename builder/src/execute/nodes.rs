@@ -96,7 +96,11 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     let path = format!("{node}/disk.img");
     let mut partial = output.create(&path)?;
     let disk = disk(building);
-    let failed = |source| Error::Image { path: path.clone(), source };
+    let failed = |source| match source {
+        // A full disk, mostly: the output folder knows what to advise.
+        image::Error::Io(error) => Error::Output(output::Error::io(&output.folder().join(&path), error)),
+        source => Error::Image { path: path.clone(), source },
+    };
     let written = image::write(&disk, partial.file()).map_err(failed)?;
     let (sha256, size) = image::digest(partial.file()).map_err(|e| failed(e.into()))?;
     // The other forms are made of the raw image while it still has its working name: none appears without it.

@@ -120,8 +120,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     }
     let mut prepared = Prepared::new(&site, &lock, &args.nodes)?;
     let forms = forms(&args.format);
-    for node in &mut prepared.gathered.nodes {
-        node.inputs.insert("forms".into(), format!("{forms:?}"));
+    if !forms.is_empty() {
+        for node in &mut prepared.gathered.nodes {
+            node.inputs.insert("forms".into(), format!("{forms:?}"));
+        }
     }
     let plan = prepared.plan(&cache, output.folder(), args.fresh)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
