@@ -1,8 +1,7 @@
 //! A Debian root from unpacked packages: merging them, and doing what their maintainer scripts would have
 //! done, without running any. Everything here is a pure function of the packages and the options.
 //!
-//! [`unpack::unpack_all`] decompresses packages into files that the caller keeps; [`assemble`] merges their trees and
-//! applies the finalisers, one file each; [`seal`] rearranges the result for a read-only root. A package whose
+//! [`assemble`] merges the trees of packages and applies the finalisers, one file each; [`seal`] rearranges the result for a read-only root. A package whose
 //! scripts no finaliser is known to cover is refused by name.
 
 mod alternatives;
@@ -23,7 +22,6 @@ mod script;
 mod sealing;
 mod tmpfiles;
 mod units;
-pub mod unpack;
 mod users;
 
 pub use coverage::{Residue, residues};

@@ -1,63 +1,12 @@
-//! What tests on real packages share: a folder of .deb files into packages, a tree into a folder.
+//! A tree into a folder.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "test code: a failure should stop it")]
-
-use kiln::rootfs::unpack::{Job, unpack_all};
-use kiln::rootfs::{Options, Unpacked};
-use kiln_formats::deb::index;
 use kiln_formats::tree::{Kind, Tree};
 use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, Timespec, Timestamps};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// The .deb files of a folder, unpacked into `scratch` unless they are there already.
-pub(crate) fn packages(folder: &Path, scratch: &Path) -> Vec<Unpacked> {
-    let mut debs: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("the folder of packages")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect();
-    debs.sort();
-    std::fs::create_dir_all(scratch).expect("scratch");
-    let jobs: Vec<Job> = debs
-        .into_iter()
-        .map(|deb| {
-            let name = deb.file_name().expect("a name").to_owned();
-            Job { deb, unpacked: scratch.join(name).with_extension("tar") }
-        })
-        .collect();
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let controls = unpack_all(&jobs, threads, &|_| {}).expect("unpacked");
-    jobs.iter()
-        .zip(controls)
-        .map(|(job, control)| {
-            let text = control.text("control").expect("control").into_owned();
-            let field = |name: &str| {
-                text.lines()
-                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                    .expect("field")
-                    .to_owned()
-            };
-            Unpacked {
-                name: field("Package"),
-                version: field("Version"),
-                architecture: field("Architecture"),
-                control,
-                tree: index(Arc::new(File::open(&job.unpacked).expect("unpacked"))).expect("indexed"),
-            }
-        })
-        .collect()
-}
-
-/// Options with a fixed date.
-pub(crate) fn options() -> Options {
-    Options { source_date: 1_700_000_000, architecture: "amd64".into(), scripts_skip: Vec::new(), threads: 2 }
-}
+use std::path::Path;
 
 /// Writes a tree below `folder`, owners and all; needs root.
 pub(crate) fn write_folder(tree: &Tree, folder: &Path) {

@@ -2,13 +2,18 @@
 //! type, mode, owner, link target and content of every path. Every difference needs a rule with a reason,
 //! and a rule that nothing needs fails, too. Then dpkg itself judges our root.
 //!
-//! Needs root, mmdebstrap and a folder of packages: `KILN_ORACLE_DEBS=/folder cargo test -p kiln --test
-//! oracle_mmdebstrap`. Without them it says aloud that it is skipped.
+//! The packages are the example's, out of the cache. Needs root; without it the test says aloud that it is
+//! skipped.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "test code: a failure should stop it")]
 
-mod support;
+mod folder;
 
+use kiln::cache::Cache;
+use kiln::execute::unpack;
+use kiln::lock::Lock;
+use kiln::rootfs;
+use kiln_tests::{example, root_or_skip, shared};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -33,6 +38,11 @@ use Difference::{Added, Content, Meta, Missing};
 
 /// Paths (`*` stands for anything), what may differ, and why.
 const RULES: &[(&str, Difference, &str)] = &[
+    ("etc/apt/preferences.d", Missing, "made by the apt that mmdebstrap brings; the example has none"),
+    ("var/cache/apt", Missing, "made by the apt that mmdebstrap brings; the example has none"),
+    ("var/lib/apt", Missing, "made by the apt that mmdebstrap brings; the example has none"),
+    ("var/lib/apt/lists", Missing, "made by the apt that mmdebstrap brings; the example has none"),
+    ("var/log/apt", Missing, "made by the apt that mmdebstrap brings; the example has none"),
     // Made for one machine: no two may share them, the seed or the first boot brings them.
     ("etc/hostname", Missing, "the build host's name; the node's comes with its seed"),
     ("etc/iscsi/initiatorname.iscsi", Missing, "an identity; comes with the seed"),
@@ -220,16 +230,8 @@ fn run(program: &str, arguments: &[&str], package: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A configured root of exactly the packages in `debs`.
-fn mmdebstrap(debs: &Path, scratch: &Path, packages: &[String]) -> PathBuf {
-    let pool = scratch.join("pool");
-    fs::create_dir_all(&pool).expect("pool");
-    for entry in fs::read_dir(debs).expect("packages") {
-        let path = entry.expect("entry").path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            fs::copy(&path, pool.join(path.file_name().expect("name"))).expect("copied");
-        }
-    }
+/// A configured root of exactly the packages in `pool`.
+fn mmdebstrap(pool: &Path, scratch: &Path, packages: &[String]) -> PathBuf {
     let pool_text = pool.to_str().expect("a path in UTF-8");
     let (_, index) = run(
         "sh",
@@ -256,27 +258,34 @@ fn mmdebstrap(debs: &Path, scratch: &Path, packages: &[String]) -> PathBuf {
 
 #[test]
 fn assembled_root_is_the_configured_one() {
-    let Some(debs) = std::env::var_os("KILN_ORACLE_DEBS").map(PathBuf::from) else {
-        eprintln!("SKIPPED: set KILN_ORACLE_DEBS to a folder of .deb files to compare with mmdebstrap");
-        return;
-    };
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can compare owners and devices with mmdebstrap's root");
+    if !root_or_skip("the comparison with mmdebstrap's root of the same packages") {
         return;
     }
-    let scratch = tempfile::tempdir().expect("scratch");
-    let packages = support::packages(&debs, &scratch.path().join("unpacked"));
-    let tree =
-        kiln::rootfs::assemble(&packages, &support::options()).unwrap_or_else(|error| panic!("{error}"));
-    let indices = |threads| kiln::rootfs::ModuleIndices::of(&packages, threads).expect("indices");
-    assert!(indices(1) == indices(5), "module indices depend on the number of threads");
-    let ours = scratch.path().join("ours");
-    support::write_folder(&tree, &ours);
-    let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
-    let theirs = match std::env::var_os("KILN_ORACLE_ROOT") {
-        Some(root) => PathBuf::from(root),
-        None => mmdebstrap(&debs, scratch.path(), &names),
+    example();
+    let lock = Lock::read(&shared().join("example/kiln.lock")).expect("lock").expect("a lock");
+    let cache = Cache::open(&shared().join("cache/kiln")).expect("cache");
+    let scratch = tempfile::tempdir_in(shared()).expect("scratch");
+    let locked = &lock.roots[0].packages;
+    let packages = unpack::unpack(locked, &cache, 2, &|_| ()).expect("unpacked");
+    let options = rootfs::Options {
+        source_date: 1_700_000_000,
+        architecture: "amd64".into(),
+        scripts_skip: Vec::new(),
+        threads: 2,
     };
+    let tree = rootfs::assemble(&packages, &options).unwrap_or_else(|error| panic!("{error}"));
+    let ours = scratch.path().join("ours");
+    folder::write_folder(&tree, &ours);
+    let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
+    let pool = scratch.path().join("pool");
+    fs::create_dir_all(&pool).expect("pool");
+    for package in locked {
+        let deb = cache.get(&package.sha256, Some(package.size)).expect("cache").expect("a fetched package");
+        let version = package.version.replace(':', "%3a");
+        let name = format!("{}_{version}_{}.deb", package.name, package.architecture);
+        fs::copy(deb, pool.join(name)).expect("copied");
+    }
+    let theirs = mmdebstrap(&pool, scratch.path(), &names);
 
     let mut used = vec![false; RULES.len()];
     let mut unexplained = Vec::new();
