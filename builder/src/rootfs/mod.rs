@@ -11,6 +11,7 @@ pub mod certs;
 mod coverage;
 pub mod depmod;
 mod dpkg;
+pub mod hwdb;
 pub mod ldso;
 mod merge;
 #[cfg(test)]
@@ -119,6 +120,9 @@ pub enum Error {
     /// The journal's message catalogue.
     #[error(transparent)]
     Catalogue(#[from] catalog::Error),
+    /// The hardware database.
+    #[error(transparent)]
+    Hardware(#[from] hwdb::Error),
     /// All system user or group numbers are taken.
     #[error("no number is left for the system account {0}")]
     NoId(String),
@@ -155,6 +159,7 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
     depmod::run(&mut root.tree, stamp)?;
     ldso::run(&mut root.tree, stamp)?;
     catalog::run(&mut root.tree, stamp)?;
+    hwdb::run(&mut root.tree, stamp)?;
     dpkg::apply(&mut root)?;
     Ok(root.tree)
 }

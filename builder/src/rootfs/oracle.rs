@@ -2,7 +2,7 @@
 //!
 //! Such a root is made once, as root, and named by `KILN_ORACLE_ROOT`:
 //! ```text
-//! mmdebstrap --variant=minbase --include=ca-certificates,kmod,systemd,linux-image-amd64 trixie "$KILN_ORACLE_ROOT"
+//! mmdebstrap --variant=minbase --include=ca-certificates,kmod,systemd,udev,linux-image-amd64 trixie "$KILN_ORACLE_ROOT"
 //! cargo test -p kiln rootfs:: -- --ignored
 //! ```
 

@@ -10,7 +10,7 @@
 
 mod cache;
 mod elf;
-mod path;
+pub(super) mod path;
 #[cfg(test)]
 mod tests;
 

@@ -3,20 +3,23 @@
 use kiln_formats::tree::{Content, Entry, Kind, Tree};
 
 /// Names and entries directly in a folder, by its real path.
-pub(super) fn children<'a>(tree: &'a Tree, folder: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
+pub(in crate::rootfs) fn children<'a>(
+    tree: &'a Tree,
+    folder: &[u8],
+) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
     let skip = folder.len() + 1;
     let folder = std::str::from_utf8(folder).ok().filter(|folder| !folder.is_empty());
     let below = folder.map(|folder| tree.below(folder)).into_iter().flatten();
     below.map(move |(path, entry)| (&path[skip..], entry)).filter(|(name, _)| !name.contains(&b'/'))
 }
 
-pub(super) fn directory(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::rootfs) fn directory(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
     let real = resolve(tree, path, &mut 0)?;
     matches!(tree.get(&real)?.kind, Kind::Directory).then_some(real)
 }
 
 /// The regular file that a path leads to: its own path and content.
-pub(super) fn file<'a>(tree: &'a Tree, path: &[u8]) -> Option<(Vec<u8>, &'a Content)> {
+pub(in crate::rootfs) fn file<'a>(tree: &'a Tree, path: &[u8]) -> Option<(Vec<u8>, &'a Content)> {
     let real = resolve(tree, path, &mut 0)?;
     match &tree.get(&real)?.kind {
         Kind::File(content) => Some((real, content)),
