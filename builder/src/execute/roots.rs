@@ -115,6 +115,8 @@ pub struct Making<'a> {
     pub sector_size: u32,
     /// Threads to work with; the bytes are the same for any number.
     pub threads: usize,
+    /// Packages are unpacked again even where the cache has them unpacked.
+    pub fresh: bool,
     /// Told what is going on.
     pub step: &'a (dyn Fn(&str) + Sync),
 }
@@ -188,7 +190,7 @@ pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root,
 /// The file tree of a root, as configuring and overlays leave it.
 fn tree(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
     (making.step)("unpacking");
-    let packages = unpack::unpack(&plan.root.packages.packages, cache, making.threads, &|_| ())?;
+    let packages = unpack::unpack(&plan.root.packages.packages, cache, making.threads, making.fresh)?;
     (making.step)("configuring");
     let options = rootfs::Options {
         source_date: making.lock.source_date,

@@ -132,6 +132,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         forms: &forms,
         output: &output,
         threads: args.threads.map_or(cores, usize::from),
+        fresh: args.fresh,
         ui,
     };
     let cache = if args.fresh { cache.with_check(Check::Digest) } else { cache };
@@ -186,6 +187,7 @@ struct Work<'a> {
     forms: &'a [Form],
     output: &'a Output,
     threads: usize,
+    fresh: bool,
     ui: &'a Ui,
 }
 
@@ -216,6 +218,7 @@ impl Work<'_> {
                 enable: &self.prepared.gathered.enable,
                 sector_size: self.prepared.gathered.sector_sizes[index],
                 threads: self.threads,
+                fresh: self.fresh,
                 step: &step,
             };
             let root = roots::make(root, &making, cache)?;
