@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that go to the file at once.
 const CHUNK: usize = 1 << 18;
+/// A package of so many bytes is unpacked with all threads: alone, the kernel would take as long as the rest.
+const LARGE: u64 = 32 << 20;
 
 /// Why a package was not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,7 @@ pub fn unpack(
     let results = Mutex::new(Vec::with_capacity(packages.len()));
     let work = || {
         while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = one(&packages[*at], cache, fresh);
+            let result = one(&packages[*at], cache, (threads, fresh));
             if result.is_err() {
                 next.store(order.len(), Ordering::Relaxed);
             }
@@ -64,15 +66,16 @@ pub fn unpack(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn one(package: &lock::Package, cache: &Cache, fresh: bool) -> Result<Unpacked, Error> {
+fn one(package: &lock::Package, cache: &Cache, (threads, fresh): (usize, bool)) -> Result<Unpacked, Error> {
     let label = format!("{} {}", package.name, package.version);
     let Some(path) = cache.get(&package.sha256, Some(package.size))? else { return Err(Error::Gone(label)) };
     let failed = |source| Error::Package { package: label.clone(), path: path.clone(), source };
+    let threads = if package.size < LARGE { 1 } else { u32::try_from(threads.max(1)).unwrap_or(1) };
+    let limits = Limits { threads, ..Limits::default() };
     let open = || File::open(&path).map_err(|error| failed(deb::Error::Read(error)));
     let (control, data) = match (!fresh).then(|| cache.unpacked(&package.sha256)).flatten() {
         Some(data) => {
-            let control =
-                deb::read_control(&mut BufReader::new(open()?), &Limits::default()).map_err(failed)?;
+            let control = deb::read_control(&mut BufReader::new(open()?), &limits).map_err(failed)?;
             (control, data)
         }
         None => {
@@ -80,7 +83,7 @@ fn one(package: &lock::Package, cache: &Cache, fresh: bool) -> Result<Unpacked, 
             let mut result: Option<Result<Control, deb::Error>> = None;
             let stored = cache.store_unpacked(&package.sha256, |file| {
                 let mut target = BufWriter::with_capacity(CHUNK, file);
-                match deb::read(&mut source, &mut target, &Limits::default()) {
+                match deb::read(&mut source, &mut target, &limits) {
                     // A full disk is the cache's to tell.
                     Err(deb::Error::Write(error)) => return Err(error),
                     other => result = Some(other),

@@ -221,7 +221,8 @@ impl Work<'_> {
                 fresh: self.fresh,
                 step: &step,
             };
-            let root = roots::make(root, &making, cache)?;
+            // Fetching has just looked at every byte of the packages where that was asked for.
+            let root = roots::make(root, &making, &cache.clone().with_check(Check::Size))?;
             let facts = &root.facts;
             spinner.finish(format!(
                 "{} packages, {} entries, root {}, kernel image {} in {:.1} s",
