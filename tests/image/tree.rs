@@ -28,6 +28,7 @@ fn wanted() -> Tree {
         enable: &gathered.enable,
         sector_size: 512,
         threads: 2,
+        fresh: false,
         step: &|_| (),
     };
     rootfs::seal(roots::tree(&gathered.roots[0], &making, &cache).unwrap())

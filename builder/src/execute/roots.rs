@@ -115,6 +115,8 @@ pub struct Making<'a> {
     pub sector_size: u32,
     /// Threads to work with; the bytes are the same for any number.
     pub threads: usize,
+    /// Packages are unpacked again even where the cache has them unpacked.
+    pub fresh: bool,
     /// Told what is going on.
     pub step: &'a (dyn Fn(&str) + Sync),
 }
@@ -128,67 +130,97 @@ pub fn cached(cache: &Cache, key: &str) -> Option<Root> {
 
 /// Makes a root from packages that are in the cache, and keeps it there.
 pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root, Error> {
-    let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
     let tree = tree(&plan.root, making, cache)?;
 
-    (making.step)("boot chain");
+    (making.step)("boot chain and file systems");
+    // Both are made of the same tree, and neither waits for the other.
+    let (root, esp) = std::thread::scope(|scope| {
+        let esp = scope.spawn(|| esp(plan, making, (&tree, cache)));
+        let root = root_system(plan, making, (tree.clone(), cache));
+        (root, esp.join())
+    });
+    let stopped = |_| Error::Io { what: "making the ESP", source: io::Error::other("a thread ended early") };
+    let (root, (esp, boot)) = (root?, esp.map_err(stopped)??);
+    let facts = Facts {
+        boot,
+        root_bytes: root.bytes,
+        root_sha256: root.sha256,
+        esp_bytes: esp.bytes,
+        esp_sha256: esp.sha256,
+        entries: root.entries,
+    };
+    // The facts go last: where they are, all of it is.
+    let json = serde_json::to_vec(&facts).map_err(|error| read(error.into()))?;
+    store(cache, &blob(&plan.key, "facts"), |file| io::Write::write_all(file, &json))?;
+    Ok(Root { root: Arc::new(root.file), esp: Arc::new(esp.file), facts })
+}
+
+/// A file system in the cache.
+struct Stored {
+    file: File,
+    bytes: u64,
+    sha256: Sha256,
+    entries: usize,
+}
+
+/// The root's file system.
+fn root_system(plan: &RootPlan, making: &Making<'_>, (tree, cache): (Tree, &Cache)) -> Result<Stored, Error> {
+    let tree = rootfs::seal(tree);
+    let bytes = slot(&tree, making.cluster.base.root_size)?;
+    let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
+    // The seeds follow from the packages, not from the key: the key knows which program built it.
+    let packages = plan.root.inputs.get("packages").map(String::as_bytes).unwrap_or_default();
+    let seed = |purpose: &str| *Uuid::new_v5(&NAMESPACE, &[purpose.as_bytes(), packages].concat()).as_bytes();
+    let mut options = ext4::Options::new(bytes, seed("uuid"), seed("hash"), time);
+    options.label = kiln_contract::partition::LABEL_ROOT_A.to_owned();
+    options.journal_blocks = Some(JOURNAL_BLOCKS);
+    let file = store(cache, &blob(&plan.key, "root"), |file| {
+        file.set_len(bytes)?;
+        ext4::write(&tree, &options, file).map(drop).map_err(io::Error::other)
+    })?;
+    let (sha256, _) = image::digest(&file).map_err(read)?;
+    Ok(Stored { file, bytes, sha256, entries: tree.len() })
+}
+
+/// The boot chain in its file system.
+fn esp(
+    plan: &RootPlan,
+    making: &Making<'_>,
+    (tree, cache): (&Tree, &Cache),
+) -> Result<(Stored, boot::Facts), Error> {
+    let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
     let options = boot::Options {
         command_line: making.cluster.base.kernel_arguments.clone(),
         threads: making.threads,
         ..boot::Options::default()
     };
-    let mut boot = boot::assemble(&tree, &options)?;
-    // The kernel is in the boot chain now; sealing drops /boot from the root.
-    let tree = rootfs::seal(tree);
+    let mut boot = boot::assemble(tree, &options)?;
     boot.esp.iter_mut().for_each(|(_, entry)| entry.meta.mtime = time);
-
-    (making.step)("file systems");
-    let root_bytes = slot(&tree, making.cluster.base.root_size)?;
-    // The seeds follow from the packages, not from the key: the key knows which program built it.
-    let packages = plan.root.inputs.get("packages").map(String::as_bytes).unwrap_or_default();
-    let seed = |purpose: &str| *Uuid::new_v5(&NAMESPACE, &[purpose.as_bytes(), packages].concat()).as_bytes();
-    let mut ext4_options = ext4::Options::new(root_bytes, seed("uuid"), seed("hash"), time);
-    ext4_options.label = kiln_contract::partition::LABEL_ROOT_A.to_owned();
-    ext4_options.journal_blocks = Some(JOURNAL_BLOCKS);
-    let root = store(cache, &blob(&plan.key, "root"), |file| {
-        file.set_len(root_bytes)?;
-        ext4::write(&tree, &ext4_options, file).map(drop).map_err(io::Error::other)
-    })?;
-    let esp_bytes = if making.sector_size == 512 { ESP_BYTES } else { ESP_BYTES_4096 };
-    let fat_options = fat::Options {
-        size: esp_bytes,
+    let bytes = if making.sector_size == 512 { ESP_BYTES } else { ESP_BYTES_4096 };
+    let options = fat::Options {
+        size: bytes,
         sector_size: making.sector_size,
         sectors_per_cluster: None,
         volume_id: 0,
         label: kiln_contract::partition::LABEL_ESP,
         created: time,
     };
-    let esp = store(cache, &blob(&plan.key, "esp"), |file| {
-        file.set_len(esp_bytes)?;
-        fat::write(&boot.esp, &fat_options, file).map(drop).map_err(io::Error::other)
+    let file = store(cache, &blob(&plan.key, "esp"), |file| {
+        file.set_len(bytes)?;
+        fat::write(&boot.esp, &options, file).map(drop).map_err(io::Error::other)
     })?;
+    let (sha256, _) = image::digest(&file).map_err(read)?;
+    Ok((Stored { file, bytes, sha256, entries: boot.esp.len() }, boot.facts))
+}
 
-    (making.step)("digests");
-    let read = |source| Error::Io { what: "reading a blob of the cache", source };
-    let (root_sha256, esp_sha256) = std::thread::scope(|scope| {
-        let esp = scope.spawn(|| image::digest(&esp));
-        let root = image::digest(&root);
-        let esp = esp.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended early")));
-        Ok::<_, io::Error>((root?.0, esp?.0))
-    })
-    .map_err(read)?;
-    let facts =
-        Facts { boot: boot.facts, root_bytes, root_sha256, esp_bytes, esp_sha256, entries: tree.len() };
-    // The facts go last: where they are, all of it is.
-    let json = serde_json::to_vec(&facts).map_err(|error| read(error.into()))?;
-    store(cache, &blob(&plan.key, "facts"), |file| io::Write::write_all(file, &json))?;
-    Ok(Root { root: Arc::new(root), esp: Arc::new(esp), facts })
+fn read(source: io::Error) -> Error {
+    Error::Io { what: "reading a blob of the cache", source }
 }
 
 /// The file tree of a root, as configuring and overlays leave it.
 pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tree, Error> {
     (making.step)("unpacking");
-    let packages = unpack::unpack(&root.packages.packages, cache, making.threads, &|_| ())?;
+    let packages = unpack::unpack(&root.packages.packages, cache, making.threads, making.fresh)?;
     (making.step)("configuring");
     let options = rootfs::Options {
         source_date: making.lock.source_date,

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that go to the file at once.
 const CHUNK: usize = 1 << 18;
+/// A package of so many bytes is unpacked with all threads: alone, the kernel would take as long as the rest.
+const LARGE: u64 = 32 << 20;
 
 /// Why a package was not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +36,13 @@ pub enum Error {
     Gone(String),
 }
 
-/// Unpacks `packages` with `threads` threads, largest first, and gives them in their order. `done` is told the
-/// size in bytes of each package file that is through.
+/// Unpacks `packages` with `threads` threads, largest first, and gives them in their order. With `fresh`, what an
+/// earlier run unpacked is written anew instead of read.
 pub fn unpack(
     packages: &[lock::Package],
     cache: &Cache,
     threads: usize,
-    done: &(dyn Fn(u64) + Sync),
+    fresh: bool,
 ) -> Result<Vec<Unpacked>, Error> {
     let mut order: Vec<usize> = (0..packages.len()).collect();
     // The kernel alone at the end would leave the other threads idle.
@@ -49,11 +51,10 @@ pub fn unpack(
     let results = Mutex::new(Vec::with_capacity(packages.len()));
     let work = || {
         while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = one(&packages[*at], cache);
+            let result = one(&packages[*at], cache, (threads, fresh));
             if result.is_err() {
                 next.store(order.len(), Ordering::Relaxed);
             }
-            done(packages[*at].size);
             results.lock().unwrap_or_else(PoisonError::into_inner).push((*at, result));
         }
     };
@@ -65,15 +66,16 @@ pub fn unpack(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn one(package: &lock::Package, cache: &Cache) -> Result<Unpacked, Error> {
+fn one(package: &lock::Package, cache: &Cache, (threads, fresh): (usize, bool)) -> Result<Unpacked, Error> {
     let label = format!("{} {}", package.name, package.version);
     let Some(path) = cache.get(&package.sha256, Some(package.size))? else { return Err(Error::Gone(label)) };
     let failed = |source| Error::Package { package: label.clone(), path: path.clone(), source };
+    let threads = if package.size < LARGE { 1 } else { u32::try_from(threads.max(1)).unwrap_or(1) };
+    let limits = Limits { threads, ..Limits::default() };
     let open = || File::open(&path).map_err(|error| failed(deb::Error::Read(error)));
-    let (control, data) = match cache.unpacked(&package.sha256) {
+    let (control, data) = match (!fresh).then(|| cache.unpacked(&package.sha256)).flatten() {
         Some(data) => {
-            let control =
-                deb::read_control(&mut BufReader::new(open()?), &Limits::default()).map_err(failed)?;
+            let control = deb::read_control(&mut BufReader::new(open()?), &limits).map_err(failed)?;
             (control, data)
         }
         None => {
@@ -81,7 +83,7 @@ fn one(package: &lock::Package, cache: &Cache) -> Result<Unpacked, Error> {
             let mut result: Option<Result<Control, deb::Error>> = None;
             let stored = cache.store_unpacked(&package.sha256, |file| {
                 let mut target = BufWriter::with_capacity(CHUNK, file);
-                match deb::read(&mut source, &mut target, &Limits::default()) {
+                match deb::read(&mut source, &mut target, &limits) {
                     // A full disk is the cache's to tell.
                     Err(deb::Error::Write(error)) => return Err(error),
                     other => result = Some(other),
@@ -110,4 +112,88 @@ fn one(package: &lock::Package, cache: &Cache) -> Result<Unpacked, Error> {
         control,
         tree,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpack;
+    use crate::cache::Cache;
+    use crate::digest::Sha256;
+    use crate::lock;
+    use std::path::Path;
+
+    /// A ustar archive (POSIX.1-2017 pax, "ustar Interchange Format") of one file.
+    fn tar(name: &str, text: &str) -> Vec<u8> {
+        let mut header = vec![0_u8; 512];
+        let mut field =
+            |at: usize, value: &str| header[at..at + value.len()].copy_from_slice(value.as_bytes());
+        field(0, name);
+        field(100, "0000644\0");
+        field(108, "0000000\0");
+        field(116, "0000000\0");
+        field(124, &format!("{:011o}\0", text.len()));
+        field(136, "00000000000\0");
+        field(148, "        ");
+        field(156, "0");
+        field(257, "ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header.extend(text.as_bytes());
+        header.resize(header.len().next_multiple_of(512) + 1024, 0);
+        header
+    }
+
+    /// A package (deb(5)) whose members are not compressed.
+    fn package(text: &str) -> Vec<u8> {
+        let mut bytes = b"!<arch>\n".to_vec();
+        let members = [
+            ("debian-binary", b"2.0\n".to_vec()),
+            ("control.tar", tar("control", "")),
+            ("data.tar", tar("file", text)),
+        ];
+        for (name, body) in members {
+            bytes.extend(format!("{name:<16}0           0     0     100644  {:<10}`\n", body.len()).bytes());
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    fn text(packages: &[lock::Package], cache: &Cache, fresh: bool) -> String {
+        let unpacked = unpack(packages, cache, 1, fresh).unwrap();
+        let crate::rootfs::Unpacked { tree, .. } = &unpacked[0];
+        let kiln_formats::tree::Kind::File(content) = &tree.get("file").unwrap().kind else {
+            panic!("no file")
+        };
+        String::from_utf8(content.read().unwrap()).unwrap()
+    }
+
+    fn in_cache(root: &Path, shelf: &str, digest: &Sha256) -> std::path::PathBuf {
+        let name = digest.to_string();
+        root.join(shelf).join(&name[..2]).join(name)
+    }
+
+    #[test]
+    fn a_fresh_build_unpacks_again_and_any_other_reads_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let bytes = package("packed");
+        cache.insert(&bytes).unwrap();
+        let sha256 = Sha256::of(&bytes);
+        let packages = [lock::Package {
+            name: "p".into(),
+            version: "1".into(),
+            architecture: "all".into(),
+            archive: "debian".into(),
+            file: "p.deb".into(),
+            size: bytes.len() as u64,
+            installed_kib: 1,
+            sha256,
+            wanted_by: Vec::new(),
+        }];
+        assert_eq!(text(&packages, &cache, false), "packed");
+        std::fs::write(in_cache(folder.path(), "unpacked", &sha256), tar("file", "spoilt")).unwrap();
+        assert_eq!(text(&packages, &cache, false), "spoilt");
+        assert_eq!(text(&packages, &cache, true), "packed");
+        assert_eq!(text(&packages, &cache, false), "packed", "the fresh one is kept");
+    }
 }

@@ -143,20 +143,26 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
     coverage::check(packages, options)?;
     let stamp = Timestamp { secs: options.source_date, nanos: 0 };
     let mut root = Root::new(packages, options, stamp)?;
-    for finaliser in [
-        base::apply,
-        users::apply,
-        units::apply,
-        alternatives::apply,
-        pam::apply,
-        python::apply,
-        tmpfiles::apply,
-        base::owners,
-    ] {
-        finaliser(&mut root)?;
-    }
-    certs::run(&mut root.tree, stamp)?;
-    depmod::run(&mut root.tree, stamp)?;
+    // No finaliser makes or moves modules, and reading them takes as long as all finalisers together.
+    let shipped = root.tree.clone();
+    let modules = std::thread::scope(|scope| -> Result<_, Error> {
+        let modules = scope.spawn(|| depmod::analyse(&shipped));
+        for finaliser in [
+            base::apply,
+            users::apply,
+            units::apply,
+            alternatives::apply,
+            pam::apply,
+            python::apply,
+            tmpfiles::apply,
+            base::owners,
+        ] {
+            finaliser(&mut root)?;
+        }
+        certs::run(&mut root.tree, stamp)?;
+        Ok(modules.join().unwrap_or(Err(depmod::Error::Thread))?)
+    })?;
+    depmod::write(&mut root.tree, &modules, stamp)?;
     ldso::run(&mut root.tree, stamp)?;
     catalog::run(&mut root.tree, stamp)?;
     hwdb::run(&mut root.tree, stamp)?;

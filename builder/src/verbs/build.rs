@@ -134,6 +134,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         forms: &forms,
         output: &output,
         threads: args.threads.map_or(cores, usize::from),
+        fresh: args.fresh,
         ui,
     };
     let cache = if args.fresh { cache.with_check(Check::Digest) } else { cache };
@@ -188,6 +189,7 @@ struct Work<'a> {
     forms: &'a [Form],
     output: &'a Output,
     threads: usize,
+    fresh: bool,
     ui: &'a Ui,
 }
 
@@ -218,9 +220,11 @@ impl Work<'_> {
                 enable: &self.prepared.gathered.enable,
                 sector_size: self.prepared.gathered.sector_sizes[index],
                 threads: self.threads,
+                fresh: self.fresh,
                 step: &step,
             };
-            let root = roots::make(root, &making, cache)?;
+            // Fetching has just looked at every byte of the packages where that was asked for.
+            let root = roots::make(root, &making, &cache.clone().with_check(Check::Size))?;
             let facts = &root.facts;
             spinner.finish(format!(
                 "{} packages, {} entries, root {}, kernel image {} in {:.1} s",

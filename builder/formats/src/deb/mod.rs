@@ -15,19 +15,21 @@ use decompress::Compression;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-/// Bounds on what a package may unpack to; hostile packages grow without end otherwise.
+/// Bounds on what a package may unpack to, as hostile packages grow without end otherwise, and on what it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the unpacked `control.tar`.
     pub control: u64,
     /// Bytes of the unpacked `data.tar`.
     pub data: u64,
+    /// Threads that decompress `data.tar` where it was packed in blocks; large packages are.
+    pub threads: u32,
 }
 
 impl Default for Limits {
-    /// 64 MiB of control members and 16 GiB of files: several times the largest package of Debian.
+    /// 64 MiB of control members and 16 GiB of files: several times the largest package of Debian. One thread.
     fn default() -> Self {
-        Self { control: 64 << 20, data: 16 << 30 }
+        Self { control: 64 << 20, data: 16 << 30, threads: 1 }
     }
 }
 
@@ -148,7 +150,7 @@ pub fn read(source: &mut impl Read, unpacked: &mut impl Write, limits: &Limits) 
 
     let mut member = Member::find(source, "data.tar")?;
     let compression = Compression::of(&member.name)?;
-    decompress::copy(&mut member, compression, unpacked, limits.data)?;
+    decompress::copy(&mut member, compression, unpacked, (limits.data, limits.threads))?;
     member.skip_rest()?;
     Ok(control)
 }

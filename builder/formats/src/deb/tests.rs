@@ -84,7 +84,7 @@ fn package() -> Vec<u8> {
 
 fn open(deb: &[u8]) -> Result<(Control, Tree), Error> {
     let mut unpacked = Vec::new();
-    let control = read(&mut &*deb, &mut unpacked, &Limits { control: 1 << 20, data: 1 << 20 })?;
+    let control = read(&mut &*deb, &mut unpacked, &Limits { control: 1 << 20, data: 1 << 20, threads: 1 })?;
     Ok((control, index(Arc::new(unpacked))?))
 }
 
