@@ -20,6 +20,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// From so many bytes on a file is better removed than replaced.
+const LARGE: u64 = 1 << 20;
+
 /// What is looked at before a download is used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Check {
@@ -217,6 +220,7 @@ impl Cache {
         let written = |fault| Error::io("write", &path, fault);
         let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(written)?;
         write(temporary.as_file_mut()).map_err(written)?;
+        make_way(&path, temporary.as_file());
         temporary.persist(&path).map_err(|fault| written(fault.error))?;
         Ok(path)
     }
@@ -240,6 +244,15 @@ impl Partial {
         }
         fs::rename(&self.path, &self.target).map_err(|fault| Error::io("write", &self.target, fault))?;
         Ok(self.target)
+    }
+}
+
+/// Removes what a large file is about to replace at `path`. ext4 writes a file to the disk before its name takes the
+/// place of another (ext4(5), `auto_da_alloc`), which for an image is most of the time that a build takes. What can't
+/// be removed is replaced all the same.
+pub fn make_way(path: &Path, file: &File) {
+    if file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE) {
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The output folder: files appear under their final name when they are whole, and never otherwise.
 
+use crate::cache;
 use crate::digest::Sha256;
 use crate::plan::{Inputs, Present};
 use serde::{Deserialize, Serialize};
@@ -181,11 +182,12 @@ impl Partial {
     }
     /// Gives the file its final name.
     pub fn finish(mut self) -> Result<PathBuf, Error> {
-        if let Some(partial) = self.partial.take()
-            && let Err(error) = fs::rename(&partial, &self.end)
-        {
-            let _ = fs::remove_file(&partial);
-            return Err(Error::io(&self.end, error));
+        if let Some(partial) = self.partial.take() {
+            cache::make_way(&self.end, &self.file);
+            if let Err(error) = fs::rename(&partial, &self.end) {
+                let _ = fs::remove_file(&partial);
+                return Err(Error::io(&self.end, error));
+            }
         }
         Ok(self.end.clone())
     }
