@@ -250,7 +250,7 @@ impl Partial {
 /// Removes what a large file is about to replace at `path`. ext4 writes a file to the disk before its name takes the
 /// place of another (ext4(5), `auto_da_alloc`), which for an image is most of the time that a build takes. What can't
 /// be removed is replaced all the same.
-pub fn make_way(path: &Path, file: &File) {
+fn make_way(path: &Path, file: &File) {
     if file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE) {
         let _ = fs::remove_file(path);
     }

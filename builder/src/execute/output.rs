@@ -1,6 +1,5 @@
 //! The output folder: files appear under their final name when they are whole, and never otherwise.
 
-use crate::cache;
 use crate::digest::Sha256;
 use crate::plan::{Inputs, Present};
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,15 @@ use std::path::{Path, PathBuf};
 const STATE: &str = ".kiln";
 /// Ending of a file that is being written.
 const PARTIAL: &str = ".partial";
+
+/// Ending of a file that steps aside for a new one.
+const PREVIOUS: &str = ".previous";
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
 
 /// Why the output can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +98,21 @@ impl Output {
         &self.folder
     }
 
-    /// Removes partial files: only a build that was cut leaves any. What can't be removed does no harm.
+    /// Removes partial files and puts back what had stepped aside: only a build that was cut leaves any. What
+    /// can't be removed does no harm.
     fn sweep(&self) {
         let nodes = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for folder in nodes.map(|entry| entry.path()).chain([self.folder.clone()]) {
+        let folders = nodes.map(|entry| entry.path()).chain([self.folder.clone()]);
+        let seeds: Vec<PathBuf> = folders.flat_map(|folder| [folder.join("seed"), folder]).collect();
+        for folder in seeds {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.file_name().to_string_lossy().ends_with(PARTIAL) {
-                    let _ = fs::remove_file(entry.path());
+                let path = entry.path();
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.ends_with(PARTIAL) {
+                    let _ = fs::remove_file(&path);
+                } else if let Some(name) = name.strip_suffix(PREVIOUS) {
+                    let end = path.with_file_name(name);
+                    let _ = if end.exists() { fs::remove_file(&path) } else { fs::rename(&path, end) };
                 }
             }
         }
@@ -183,10 +199,20 @@ impl Partial {
     /// Gives the file its final name.
     pub fn finish(mut self) -> Result<PathBuf, Error> {
         if let Some(partial) = self.partial.take() {
-            cache::make_way(&self.end, &self.file);
+            let previous = with_ending(&self.end, PREVIOUS);
+            // ext4 writes a file to the disk before its name takes the place of another (ext4(5),
+            // `auto_da_alloc`), which for an image is most of the time that a build takes: so the old one steps
+            // aside first. A build that is cut right here is mended by the next one's sweep.
+            let aside = fs::rename(&self.end, &previous).is_ok();
             if let Err(error) = fs::rename(&partial, &self.end) {
                 let _ = fs::remove_file(&partial);
+                if aside {
+                    let _ = fs::rename(&previous, &self.end);
+                }
                 return Err(Error::io(&self.end, error));
+            }
+            if aside {
+                let _ = fs::remove_file(&previous);
             }
         }
         Ok(self.end.clone())
@@ -227,9 +253,11 @@ mod tests {
         std::fs::create_dir(folder.path().join("n")).unwrap();
         std::fs::write(folder.path().join("n/disk.img.partial"), "half").unwrap();
         std::fs::write(folder.path().join("n/disk.img"), "old").unwrap();
+        std::fs::write(folder.path().join("n/image.json.previous"), "old").unwrap();
         Output::open(folder.path()).unwrap();
         assert!(!folder.path().join("n/disk.img.partial").exists());
         assert!(folder.path().join("n/disk.img").exists());
+        assert_eq!(std::fs::read(folder.path().join("n/image.json")).unwrap(), b"old");
     }
 
     #[test]

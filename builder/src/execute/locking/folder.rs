@@ -4,7 +4,7 @@ use super::Error;
 use crate::archive::control::stanzas;
 use crate::cache::Cache;
 use crate::digest::{Hashing, Sha256};
-use kiln_formats::deb::{Limits, read_control};
+use kiln_formats::deb::{Limits, read};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,9 @@ fn control(path: &Path, sha256: &Sha256, cache: &Cache) -> Result<String, Error>
     }
     let bad = |reason: String| Error::LocalPackage { path: path.to_owned(), reason };
     let mut file = BufReader::new(File::open(path).map_err(io("read"))?);
-    let control = read_control(&mut file, &Limits::default()).map_err(|fault| bad(fault.to_string()))?;
+    // All of it: a package that is cut off must not get into a lock.
+    let control =
+        read(&mut file, &mut io::sink(), &Limits::default()).map_err(|fault| bad(fault.to_string()))?;
     let text = control.text("control").ok_or_else(|| bad("it has no control file".to_owned()))?.into_owned();
     cache.store_blob(&key, |file| io::Write::write_all(file, text.as_bytes()))?;
     Ok(text)
