@@ -193,3 +193,41 @@ proptest! {
         let _ = open(&noise);
     }
 }
+
+/// Blocks of 4 KiB, as `xz -T` writes them: only their sizes in the headers let threads share the work.
+fn xz_in_blocks(bytes: &[u8]) -> Vec<u8> {
+    let mut builder = liblzma::stream::MtStreamBuilder::new();
+    let stream = builder.threads(2).block_size(4096).preset(6).encoder().unwrap();
+    let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn threads_do_not_change_what_is_unpacked() {
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
+    let (first, second) = bytes.split_at(300_000);
+    let padded = [xz_in_blocks(first), vec![0; 8], xz_in_blocks(second), vec![0; 4]].concat();
+    let deb_of = |data: &[u8]| {
+        ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", &xz(&control_tar())), ("data.tar.xz", data)])
+    };
+    let unpack = |deb: &[u8], threads, data| {
+        let mut unpacked = Vec::new();
+        read(&mut &*deb, &mut unpacked, &Limits { control: 1 << 20, data, threads }).map(|_| unpacked)
+    };
+    for packed in [xz(&bytes), xz_in_blocks(&bytes), padded] {
+        let deb = deb_of(&packed);
+        for threads in [1, 2, 5] {
+            assert!(unpack(&deb, threads, 1 << 20).unwrap() == bytes, "{threads} threads");
+            let error = unpack(&deb, threads, 399_999).unwrap_err();
+            assert!(matches!(error, Error::TooLarge { .. }), "{threads} threads: {error}");
+            let error = unpack(&deb[..deb.len() - 50_000], threads, 1 << 20).unwrap_err();
+            assert!(matches!(error, Error::Truncated { .. }), "{threads} threads: {error}");
+            let mut damaged = deb.clone();
+            let middle = deb.len() / 2;
+            damaged[middle] ^= 1;
+            let error = unpack(&damaged, threads, 1 << 20).unwrap_err();
+            assert!(matches!(error, Error::Corrupt { .. }), "{threads} threads: {error}");
+        }
+    }
+}
