@@ -153,3 +153,40 @@ fn no_private_address_or_path() {
         assert!(!text.contains(&host), "{} names the host's own mirror", path.display());
     }
 }
+
+/// The top level is what the plan of the house says, and nothing that a build left behind is tracked.
+#[test]
+fn the_top_level_is_as_named() {
+    let listed =
+        kiln_tests::succeed(kiln_tests::tool("git", "git").args(["ls-files", "-z"]).current_dir(top()));
+    let tracked: Vec<&str> = listed.split('\0').filter(|path| !path.is_empty()).collect();
+    assert!(tracked.len() > 100, "git lists {} files only", tracked.len());
+    let tops: BTreeSet<&str> = tracked.iter().filter_map(|path| path.split('/').next()).collect();
+    let named = [
+        ".ci",
+        ".github",
+        ".gitignore",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "builder",
+        "clippy.toml",
+        "deny.toml",
+        "docs",
+        "firmware",
+        "overlays",
+        "qemu",
+        "rustfmt.toml",
+        "templates",
+        "tests",
+    ];
+    for name in tops {
+        assert!(named.contains(&name), "{name} has no place at the top level");
+    }
+    for path in tracked {
+        let size = fs::symlink_metadata(top().join(path)).map_or(0, |meta| meta.len());
+        assert!(size < 256 << 10, "{path} has {size} bytes: is it somebody's binary?");
+    }
+}
