@@ -21,12 +21,16 @@ use uuid::{Uuid, uuid};
 
 /// Namespace of what a root's file system is seeded with.
 const NAMESPACE: Uuid = uuid!("8f0f6d0e-52a5-5d0b-9a55-4b696c6e0001");
-/// Three kernel images fit: the one that runs, the one before and one that is being written.
-const ESP_BYTES: u64 = 192 << 20;
+/// Kernel images that fit the ESP: the one that runs, the one before and one that is being written.
+const KERNEL_IMAGES: u64 = 3;
+/// Room on the ESP for the loader and for kernels that grow, at least.
+const ESP_SPARE: u64 = 8 << 20;
+/// Sizes of the ESP are multiples of this, so that they seldom change.
+const ESP_STEP: u64 = 32 << 20;
 /// FAT32 has at least 65525 clusters (fatgen103, "FAT Type Determination"), here of 4096 bytes.
-const ESP_BYTES_4096: u64 = 320 << 20;
+const ESP_LEAST_4096: u64 = 320 << 20;
 /// Sizes of root slots are multiples of this, so that an image a little larger fits the slot of an older one.
-const SLOT_STEP: u64 = 128 << 20;
+const SLOT_STEP: u64 = 64 << 20;
 /// Blocks of the root's journal: it is mounted read-only, so the smallest that ext4 takes does.
 const JOURNAL_BLOCKS: u32 = 1024;
 /// Where the helper is in the root.
@@ -196,7 +200,9 @@ fn esp(
     };
     let mut boot = boot::assemble(tree, &options)?;
     boot.esp.iter_mut().for_each(|(_, entry)| entry.meta.mtime = time);
-    let bytes = if making.sector_size == 512 { ESP_BYTES } else { ESP_BYTES_4096 };
+    let needed = boot.facts.kernel_image_bytes * KERNEL_IMAGES + ESP_SPARE;
+    let least = if making.sector_size == 512 { 2 * ESP_STEP } else { ESP_LEAST_4096 };
+    let bytes = (needed.div_ceil(ESP_STEP) * ESP_STEP).max(least);
     let options = fat::Options {
         size: bytes,
         sector_size: making.sector_size,
@@ -243,7 +249,7 @@ pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tre
     Ok(tree)
 }
 
-/// Bytes of the slot: a quarter more than is needed today, or what the user says.
+/// Bytes of the slot: a fifth more than is needed today, or what the user says.
 fn slot(tree: &Tree, asked: Option<u64>) -> Result<u64, Error> {
     let needed = ext4::minimum_size(tree)?;
     match asked {
@@ -251,7 +257,7 @@ fn slot(tree: &Tree, asked: Option<u64>) -> Result<u64, Error> {
             Err(Error::TooSmall { needed: needed.div_ceil(1 << 20), given: given >> 20 })
         }
         Some(given) => Ok(given),
-        None => Ok((needed + needed / 4).div_ceil(SLOT_STEP) * SLOT_STEP),
+        None => Ok((needed + needed / 5).div_ceil(SLOT_STEP) * SLOT_STEP),
     }
 }
 
