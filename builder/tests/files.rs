@@ -84,7 +84,7 @@ fn the_example_is_sound_and_is_what_it_says() {
     assert!(loaded.warnings.faults().is_empty());
     let cluster = loaded.cluster;
     let packages = cluster.packages(&cluster.nodes[0]);
-    for package in ["htop", "open-iscsi", "nfs-common", "cryptsetup", "dmsetup", "sudo"] {
+    for package in ["htop", "open-iscsi", "nfs-common", "cryptsetup-bin", "dmsetup", "sudo"] {
         assert!(packages.contains(package), "{package}");
     }
     assert_eq!(cluster.modules().into_iter().collect::<Vec<_>>(), ["dm_crypt", "iscsi_tcp", "nfs"]);
