@@ -1,6 +1,6 @@
 //! sgdisk, e2fsck, fsck.vfat, objdump, qemu-img and zstd on what `kiln build` wrote.
 
-use kiln_tests::{build, die, example, shared, succeed, tool};
+use kiln_tests::{build, die, example, kiln, shared, succeed, tool};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -112,6 +112,11 @@ fn other_forms_hold_the_same_disk() {
     );
     succeed(tool("cmp", "diffutils").arg(&raw).arg(&unpacked));
     fs::remove_file(unpacked).unwrap();
+    // And all forms read alike.
+    let inspect = |image: &Path| succeed(kiln().arg("inspect").arg(image));
+    let wanted = inspect(&raw);
+    assert_eq!(inspect(&qcow2), wanted);
+    assert_eq!(inspect(&forms.join("disk.img.zst")), wanted);
 }
 
 /// Every identifier of a node: none of them may be another node's.

@@ -13,7 +13,7 @@
 //! | [`gpt`] | GUID partition table, 512 and 4096 byte sectors | yes | yes |
 //! | [`cpio`] | cpio `newc` archive (initramfs) | yes | yes |
 //! | [`uki`] | PE/COFF unified kernel image | yes | yes |
-//! | [`qcow2`] | QEMU copy-on-write image | yes | header |
+//! | [`qcow2`] | QEMU copy-on-write image | yes | yes, uncompressed |
 //! | [`deb`] | Debian binary package | | yes |
 
 pub mod cpio;

@@ -4,9 +4,11 @@
 //! guest's disk to clusters of the file, and a count of references to each cluster of the file. All numbers
 //! are big-endian. Clusters of zeros are left out of the table and read as zeros.
 
+mod disk;
 mod read;
 mod write;
 
+pub use disk::Disk;
 pub use read::{Compression, Header, ReadError, read_header};
 pub use write::{Options, WriteError, write};
 

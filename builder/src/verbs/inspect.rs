@@ -6,9 +6,11 @@ use anyhow::{Context as _, bail};
 use kiln_contract::{handoff, partition};
 use kiln_formats::io::{ReadAt, Window};
 use kiln_formats::tree::{Kind, Tree};
-use kiln_formats::{ext4, fat, gpt, uki};
+use kiln_formats::{ext4, fat, gpt, qcow2, uki};
 use serde::Serialize;
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -16,13 +18,20 @@ use uuid::Uuid;
 /// The package database of a sealed root.
 const STATUS: &str = "usr/lib/sysimage/dpkg/status";
 
+/// First bytes of a qcow2 image.
+const QCOW2: [u8; 4] = *b"QFI\xfb";
+/// First bytes of a zstd frame (RFC 8878 §3.1.1).
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Bytes that are unpacked at once.
+const CHUNK: usize = 1 << 17;
+
 /// Arguments of `kiln inspect`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  kiln inspect dist/k3s1/disk.img\n  kiln inspect --json disk.img | jq -r '.packages[].name'"
 )]
 pub struct Args {
-    /// A raw disk image.
+    /// A disk image: raw, zst or qcow2.
     #[arg(value_name = "IMAGE", value_hint = clap::ValueHint::FilePath)]
     pub image: PathBuf,
 }
@@ -98,9 +107,40 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if !file.metadata().with_context(|| format!("cannot read {path}"))?.is_file() {
         bail!("{path} is not a file: name a disk image, such as dist/<node>/disk.img");
     }
-    let found =
-        inspect(Arc::new(file)).with_context(|| format!("{path} is not a disk image that kiln made"))?;
+    let found = open(file).and_then(inspect);
+    let found = found.with_context(|| format!("{path} is not a disk image that kiln made"))?;
     if ui.json() { Ok(ui.print_json(&found)?) } else { print(&found, ui) }
+}
+
+/// The raw disk of an image in any of the forms that `kiln build` makes, by its first bytes.
+fn open(file: File) -> anyhow::Result<Arc<dyn ReadAt>> {
+    let mut magic = [0; 4];
+    file.read_at(&mut magic, 0).context("cannot read it")?;
+    match magic {
+        QCOW2 => Ok(Arc::new(qcow2::Disk::open(Arc::new(file))?)),
+        ZSTD => {
+            let mut raw = tempfile::tempfile().context("cannot make a temporary file")?;
+            let mut reader = zstd::Decoder::new(file).context("cannot unpack it")?;
+            let mut buf = vec![0; CHUNK];
+            let mut at: u64 = 0;
+            loop {
+                let len = reader.read(&mut buf).context("cannot unpack it")?;
+                if len == 0 {
+                    break;
+                }
+                // Zeros stay a hole: an image is mostly that.
+                if buf[..len].iter().any(|byte| *byte != 0) {
+                    raw.write_all_at(&buf[..len], at)
+                        .context("cannot unpack it into the temporary folder")?;
+                }
+                at += len as u64;
+            }
+            raw.set_len(at).context("cannot unpack it into the temporary folder")?;
+            raw.flush().context("cannot unpack it into the temporary folder")?;
+            Ok(Arc::new(raw))
+        }
+        _ => Ok(Arc::new(file)),
+    }
 }
 
 fn inspect(disk: Arc<dyn ReadAt>) -> anyhow::Result<Found> {
