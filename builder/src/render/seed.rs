@@ -5,7 +5,8 @@ use super::template::{META_DATA, NETWORK_CONFIG, USER_DATA, render};
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Interface, Node, User};
 use kiln_contract::handoff::{self, Handoff};
-use kiln_contract::partition::{LABEL_CIDATA, LABEL_ESP, LABEL_ROOT_A};
+use kiln_contract::partition::{LABEL_CIDATA, LABEL_ESP, LABEL_ROOT_A, LABEL_ROOT_B, LABEL_STATE};
+use kiln_contract::policy::Policy;
 use minijinja::{Value, context};
 
 /// The documents of one node, as they stand on its CIDATA volume.
@@ -48,7 +49,11 @@ pub fn seed(cluster: &Cluster, node: &Node) -> Result<Seed, Error> {
                 esp: identity.partition_guid(LABEL_ESP, Medium::Disk),
                 cidata: identity.partition_guid(LABEL_CIDATA, Medium::Disk),
                 root_a: identity.partition_guid(LABEL_ROOT_A, Medium::Disk),
+                root_b: identity.partition_guid(LABEL_ROOT_B, Medium::Disk),
+                state: identity.partition_guid(LABEL_STATE, Medium::Disk),
+                state_filesystem: identity.filesystem_uuid(LABEL_STATE, Medium::Disk),
             },
+            disks: Policy::default(),
         },
     })
 }

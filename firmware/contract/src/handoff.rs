@@ -1,12 +1,13 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
+use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Where the document is on the CIDATA volume.
 pub const PATH: &str = "kiln/handoff.json";
 /// The only version that this code writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// No honest document is larger; more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 1 << 20;
 
@@ -20,8 +21,11 @@ pub struct Handoff {
     pub cluster: Cluster,
     /// The node.
     pub node: Node,
-    /// The partitions that the image carries.
+    /// The partitions of its own disk.
     pub partitions: Partitions,
+    /// What its disks are for.
+    #[serde(default)]
+    pub disks: Policy,
 }
 
 /// Which cluster the node belongs to.
@@ -44,7 +48,7 @@ pub struct Node {
     pub machine_id: String,
 }
 
-/// Unique partition GUIDs, as the GPT has them.
+/// Unique partition GUIDs, as the GPT has them: those that the image carries, and those that the first boot makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Partitions {
@@ -54,6 +58,12 @@ pub struct Partitions {
     pub cidata: Uuid,
     /// The root to mount.
     pub root_a: Uuid,
+    /// The other root slot, made at first boot.
+    pub root_b: Uuid,
+    /// The state partition, made at first boot.
+    pub state: Uuid,
+    /// UUID of the state partition's file system.
+    pub state_filesystem: Uuid,
 }
 
 /// Why a document was not taken.
@@ -123,7 +133,7 @@ impl Handoff {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cluster, Error, Handoff, MAX_BYTES, Node, Partitions, VERSION};
+    use super::{Cluster, Error, Handoff, MAX_BYTES, Node, Partitions, Policy, VERSION};
     use proptest::prelude::{any, prop, proptest};
     use uuid::Uuid;
 
@@ -136,7 +146,11 @@ mod tests {
                 esp: Uuid::from_u128(2),
                 cidata: Uuid::from_u128(3),
                 root_a: Uuid::from_u128(4),
+                root_b: Uuid::from_u128(5),
+                state: Uuid::from_u128(6),
+                state_filesystem: Uuid::from_u128(7),
             },
+            disks: Policy::default(),
         }
     }
 

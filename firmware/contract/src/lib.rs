@@ -1,6 +1,11 @@
 //! What the builder and the device must agree on. Both sides compile this crate; neither repeats a word of it.
 
 pub mod cmdline;
+pub mod event;
+pub mod glob;
 pub mod handoff;
+pub mod machine;
 pub mod partition;
+pub mod plan;
+pub mod policy;
 pub mod report;

@@ -22,6 +22,14 @@ pub const TYPE_ROOT: Uuid = TYPE_ROOT_ARM64;
 /// Variable data: the state partition.
 pub const TYPE_STATE: Uuid = uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d");
 
+/// Linux swap.
+pub const TYPE_SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
+/// A data disk's one partition, formatted; Kiln's own type, so that nothing else mounts it by type.
+pub const TYPE_DATA: Uuid = uuid!("2f1a5b0c-7d3e-5f60-9a41-6b696c6e0002");
+/// A partition of Kiln's that was not formatted to its end: nothing of value is in it. When the formatting is done, and
+/// only then, the entry gets its final type; power may fail at any moment before.
+pub const TYPE_UNFINISHED: Uuid = uuid!("2f1a5b0c-7d3e-5f60-9a41-6b696c6e0003");
+
 /// Partition name (GPT) of the ESP.
 pub const LABEL_ESP: &str = "ESP";
 /// Partition name and FAT volume label of the seed; NoCloud looks for this label.
@@ -32,3 +40,11 @@ pub const LABEL_ROOT_A: &str = "root-a";
 pub const LABEL_ROOT_B: &str = "root-b";
 /// Partition name of the state partition, made at first boot.
 pub const LABEL_STATE: &str = "state";
+/// Partition name of the swap partition, made at first boot.
+pub const LABEL_SWAP: &str = "swap";
+
+/// GUID of the table on a data disk, from the cluster's identifier and the GUID of the disk's one partition: whoever
+/// knows the cluster knows its disks, whichever node's they are.
+pub fn data_disk_guid(cluster: Uuid, partition: Uuid) -> Uuid {
+    Uuid::new_v5(&cluster, format!("data-disk\0{partition}").as_bytes())
+}

@@ -4,6 +4,7 @@ use super::{Disk, Partition, human, scan, table};
 use crate::gpt;
 use kiln_contract::handoff::{Cluster, Handoff, Node, Partitions, VERSION};
 use kiln_contract::partition as types;
+use kiln_contract::policy::Policy;
 use std::fs;
 use std::path::Path;
 use uuid::Uuid;
@@ -47,7 +48,15 @@ pub(crate) fn handoff(seed: u128) -> Handoff {
         version: VERSION,
         cluster: Cluster { id: guid(seed, 0), name: "test".to_owned() },
         node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
-        partitions: Partitions { esp: guid(seed, 1), cidata: guid(seed, 2), root_a: guid(seed, 3) },
+        partitions: Partitions {
+            esp: guid(seed, 1),
+            cidata: guid(seed, 2),
+            root_a: guid(seed, 3),
+            root_b: guid(seed, 4),
+            state: guid(seed, 5),
+            state_filesystem: guid(seed, 6),
+        },
+        disks: Policy::default(),
     }
 }
 
