@@ -17,13 +17,16 @@
 //! | [`deb`] | Debian binary package | | yes |
 
 pub mod cpio;
+#[cfg(feature = "images")]
 pub mod deb;
 pub mod ext4;
 pub mod fat;
 pub mod gpt;
 pub mod io;
+#[cfg(feature = "images")]
 pub mod qcow2;
 pub mod sparse;
 pub mod stream;
 pub mod tree;
+#[cfg(feature = "images")]
 pub mod uki;
