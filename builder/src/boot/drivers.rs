@@ -65,6 +65,8 @@ pub(super) const NAMES: &[&str] = &[
     // Card readers that laptops and small boards boot from.
     "rtsx_pci",
     "rtsx_usb",
+    // The port on which the host of a virtual machine is told the steps of the boot.
+    "virtio_console",
     // A keyboard to answer the failure screen with.
     "usbhid",
     "hid_generic",

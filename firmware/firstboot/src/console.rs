@@ -39,7 +39,7 @@ impl Console {
 
     /// A step of the story, with the time since the kernel's start.
     pub(crate) fn milestone(&mut self, what: &str) {
-        self.print(&format!("kiln: {:.2} {what}\n", sys::uptime().as_secs_f64()));
+        self.print(&format!("kiln: {:>7.2} {what}\n", sys::uptime().as_secs_f64()));
     }
 
     /// A detail, said when the command line asks for details.
@@ -59,6 +59,19 @@ impl Console {
         for output in &mut self.outputs {
             let _ = output.write_all(text.as_bytes());
         }
+    }
+
+    /// The same consoles, for a thread of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            outputs: self.outputs.iter().filter_map(|file| file.try_clone().ok()).collect(),
+            debug: self.debug,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn to_file(file: File, debug: bool) -> Self {
+        Self { outputs: vec![file], debug }
     }
 
     /// A message for every Enter that is pressed on any console.

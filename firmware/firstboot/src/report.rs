@@ -1,7 +1,7 @@
 //! `kiln-firstboot report`: under systemd, at the end of the boot, the node's own judgement of itself.
 
 use crate::console::Console;
-use crate::sys;
+use crate::{port, sys};
 use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
 use std::fs;
 use std::io::Write;
@@ -34,7 +34,7 @@ pub(crate) fn run() -> ExitCode {
     let mut console = Console::early();
     console.open_all(Path::new(crate::SYSFS), false);
     console.print(&format!("\r\n{CONSOLE_PREFIX}{line}\r\n"));
-    if let Some(port) = port(Path::new("/dev"), Path::new(crate::SYSFS)) {
+    if let Some(port) = port::find(Path::new(crate::DEV), Path::new(crate::SYSFS), PORT) {
         let told = fs::OpenOptions::new().write(true).open(&port);
         if let Err(error) = told.and_then(|mut port| port.write_all(format!("{line}\n").as_bytes())) {
             eprintln!("kiln-firstboot: {}: {error}", port.display());
@@ -161,23 +161,9 @@ fn host_keys(directory: &Path) -> Vec<String> {
     files.iter().filter_map(|path| fs::read_to_string(path).ok()).map(words).collect()
 }
 
-/// The port's device: udev's link, or the one that sysfs names when udev has made none.
-fn port(dev: &Path, sysfs: &Path) -> Option<PathBuf> {
-    let link = dev.join("virtio-ports").join(PORT);
-    if link.exists() {
-        return Some(link);
-    }
-    let ports =
-        fs::read_dir(sysfs.join("class/virtio-ports")).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut named =
-        ports.filter(|port| fs::read_to_string(port.join("name")).is_ok_and(|name| name.trim() == PORT));
-    Some(dev.join(named.next()?.file_name()?))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{addresses, has_link, host_keys, port, units};
-    use kiln_contract::report::PORT;
+    use super::{addresses, has_link, host_keys, units};
     use std::fs;
 
     #[test]
@@ -216,16 +202,5 @@ mod tests {
         fs::write(directory.path().join("ssh_host_ed25519_key.pub"), "ssh-ed25519 AAAA root@x\n").unwrap();
         fs::write(directory.path().join("ssh_host_rsa_key"), "secret").unwrap();
         assert_eq!(host_keys(directory.path()), ["ssh-ed25519 AAAA", "ssh-rsa BBBB"]);
-    }
-
-    #[test]
-    fn the_port_is_found_without_udev() {
-        let root = tempfile::tempdir().unwrap();
-        let (dev, sysfs) = (root.path().join("dev"), root.path().join("sys"));
-        for (name, text) in [("vport1p1", "other\n"), ("vport1p2", PORT)] {
-            fs::create_dir_all(sysfs.join("class/virtio-ports").join(name)).unwrap();
-            fs::write(sysfs.join("class/virtio-ports").join(name).join("name"), text).unwrap();
-        }
-        assert_eq!(port(&dev, &sysfs), Some(dev.join("vport1p2")));
     }
 }
