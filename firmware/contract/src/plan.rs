@@ -1,5 +1,9 @@
 //! What is going to be done with each disk of a machine, and why: the decision, before anything is written.
 
+mod table;
+
+pub use table::{human, table};
+
 use crate::machine::Signature;
 use crate::policy::Use;
 use serde::{Deserialize, Serialize};
@@ -10,7 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// One for each disk of the machine but the booted one, in the order of their names.
     pub disks: Vec<Decision>,
-    /// What keeps rules from being satisfied. While any of them [refuses](Problem::refuses), nothing new is written.
+    /// What keeps rules from being satisfied. While any of them [refuses](Problem::refuses), nothing new is written:
+    /// of what writes, only [`Action::Resume`] is left.
     pub problems: Vec<Problem>,
 }
 
@@ -76,7 +81,8 @@ pub enum Obstacle {
     ForeignNode(String),
     /// It could not be read: why.
     Unreadable(String),
-    /// Another disk has the same serial number or WWN: which disks.
+    /// Another disk has the same serial number or WWN, or says that it is the same slot: which disks. One disk that
+    /// is seen twice (multipath) looks like that, too, and is not supported.
     Duplicate(Vec<String>),
     /// It is smaller than a disk of this use can be: least size in bytes.
     TooSmall(u64),

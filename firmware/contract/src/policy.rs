@@ -1,6 +1,7 @@
 //! What a node's disks are for: the part of the handoff document that the cluster file's `disks` becomes.
 
-use crate::machine::Transport;
+use crate::glob;
+use crate::machine::{Disk, Transport};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -101,6 +102,42 @@ pub struct Rule {
     pub removable: bool,
 }
 
+/// Least size (bytes) of a disk that ext4 or a physical volume goes on: partition table, journal and some room.
+const LEAST: u64 = 64 << 20;
+/// Least size (bytes) of a disk that XFS goes on: mkfs.xfs refuses less than 300 MiB (xfsprogs 5.19), and the
+/// partition table takes 2 MiB.
+const LEAST_XFS: u64 = 304 << 20;
+/// What a LUKS2 header takes (bytes): cryptsetup's default data offset.
+const LUKS_HEADER: u64 = 16 << 20;
+
+impl Rule {
+    /// True when a disk has all the words of `match` and none of `exclude` has it. Whether it may be taken is
+    /// another question.
+    pub fn fits(&self, disk: &Disk) -> bool {
+        self.matching.fits(disk) && !self.leaves_out(disk)
+    }
+
+    /// True when one of `exclude` has the disk.
+    pub fn leaves_out(&self, disk: &Disk) -> bool {
+        self.exclude.iter().any(|exclude| exclude.fits(disk))
+    }
+
+    /// True when its disks are written to.
+    pub fn writes(&self) -> bool {
+        self.usage != Use::Raw
+    }
+
+    /// Least size in bytes of a disk that can be used so.
+    pub fn least_size(&self) -> u64 {
+        let header = if self.encrypt.is_some() { LUKS_HEADER } else { 0 };
+        match (self.usage, self.filesystem) {
+            (Use::Raw, _) => 0,
+            (Use::Longhorn | Use::Mount, FileSystem::Xfs) => LEAST_XFS + header,
+            (Use::Longhorn | Use::Mount, FileSystem::Ext4) | (Use::Lvm, _) => LEAST + header,
+        }
+    }
+}
+
 /// The place of one disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,4 +227,26 @@ pub struct Match {
     pub max_size: Option<u64>,
     /// Name below /dev/disk/by-path.
     pub path: Option<String>,
+}
+
+impl Match {
+    /// True when a disk has every word that is given. A text that the disk does not have fits no pattern, not even
+    /// `*`; without any word every disk fits.
+    pub fn fits(&self, disk: &Disk) -> bool {
+        let text = |pattern: &Option<String>, text: &str| {
+            let matches =
+                |pattern: &String| !text.is_empty() && glob::matches(pattern.as_bytes(), text.as_bytes());
+            pattern.as_ref().is_none_or(matches)
+        };
+        text(&self.serial, &disk.serial)
+            && text(&self.wwn, &disk.wwn)
+            && (self.by_id.is_none() || disk.by_id.iter().any(|name| text(&self.by_id, name)))
+            && text(&self.model, &disk.model)
+            && text(&self.vendor, &disk.vendor)
+            && self.transport.is_none_or(|transport| transport == disk.transport)
+            && self.rotational.is_none_or(|rotational| Some(rotational) == disk.rotational)
+            && self.min_size.is_none_or(|least| disk.size >= least)
+            && self.max_size.is_none_or(|most| disk.size <= most)
+            && text(&self.path, &disk.path)
+    }
 }
