@@ -51,6 +51,17 @@ pub enum Error {
         /// Bytes.
         sector_size: u32,
     },
+    /// A fact that a disk on this bus does not have, or a text that it has no room for.
+    #[error("a disk on {bus} can't have {fact}")]
+    DiskFact {
+        /// The bus.
+        bus: &'static str,
+        /// What is asked for.
+        fact: &'static str,
+    },
+    /// Faults that can't be injected together.
+    #[error("a disk can't have {0} as its faults")]
+    Faults(&'static str),
     /// A disk image that is not there.
     #[error("the disk image {} can't be read: {source}", path.display())]
     Image {
@@ -94,6 +105,28 @@ pub enum Error {
         wanted: String,
         /// The console's last lines.
         tail: String,
+    },
+    /// The TPM's emulator does not start.
+    #[error("swtpm, the TPM's emulator, did not start{}", section("it said", said))]
+    Tpm {
+        /// What it wrote.
+        said: String,
+    },
+    /// The machine refuses a command.
+    #[error("the machine refused {command}: {reason}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// QEMU's words.
+        reason: String,
+    },
+    /// The machine speaks other words than QMP's.
+    #[error("the machine answered {command} with {answer:?}, which is not QMP")]
+    Answer {
+        /// The command.
+        command: String,
+        /// What came.
+        answer: String,
     },
     /// The machine has no such console or port.
     #[error("this machine has no {0} that can be listened to")]

@@ -1,6 +1,6 @@
 //! The machine and its way to an argument vector.
 
-use crate::{Accelerator, Disk, Error, Firmware, Network};
+use crate::{Accelerator, Bus, Card, Disk, Error, Firmware, Tpm};
 use std::path::{Path, PathBuf};
 
 /// The program that runs machines.
@@ -19,11 +19,26 @@ pub enum Serial {
     None,
 }
 
-/// What a machine is made of. It ends instead of rebooting, and shows nothing on a screen.
+/// A Linux kernel that QEMU itself loads, with no firmware, boot loader or EFI variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// The kernel.
+    pub image: PathBuf,
+    /// Its initramfs.
+    pub initrd: PathBuf,
+    /// What it is told.
+    pub command_line: String,
+}
+
+/// What a machine is made of. It shows nothing on a screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// What runs first.
     pub firmware: Firmware,
+    /// Runs at once; the firmware is then left out.
+    pub kernel: Option<Kernel>,
+    /// The guest may reboot; else the machine ends when it tries to.
+    pub reboot: bool,
     /// What executes the guest.
     pub accelerator: Accelerator,
     /// Processors.
@@ -32,40 +47,49 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Disks; the first is booted.
     pub disks: Vec<Disk>,
-    /// Network; none when left out.
-    pub network: Option<Network>,
+    /// Network cards.
+    pub cards: Vec<Card>,
+    /// A TPM.
+    pub tpm: Option<Tpm>,
     /// The serial console.
     pub serial: Serial,
     /// Names of virtio-serial ports, whose lines come to whoever holds the [`Running`](crate::Running).
     pub ports: Vec<String>,
+    /// The machine can be told what to do while it runs: [`Running::execute`](crate::Running::execute).
+    pub control: bool,
     /// SMBIOS structures in QEMU's words, such as `type=1,serial=…`.
     pub smbios: Vec<String>,
 }
 
 impl Machine {
-    /// Two processors, 2048 MiB, a captured console, and nothing else.
+    /// Two processors, 2048 MiB, a captured console, the end instead of a reboot, and nothing else.
     pub fn new(firmware: Firmware, accelerator: Accelerator) -> Self {
         Self {
             firmware,
+            kernel: None,
+            reboot: false,
             accelerator,
             cpus: 2,
             memory_mib: 2048,
             disks: Vec::new(),
-            network: None,
+            cards: Vec::new(),
+            tpm: None,
             serial: Serial::Captured,
             ports: Vec::new(),
+            control: false,
             smbios: Vec::new(),
         }
     }
 
     /// What [`PROGRAM`] is to be given, when the machine's own files and sockets are in `folder`: `vars.fd`, the
-    /// copy of the firmware's variables; `console.sock`; `port0.sock` and so on; `disk1.img` for an empty disk
-    /// number 1.
+    /// copy of the firmware's variables; `console.sock`; `port0.sock` and so on; `qmp.sock`; `tpm.sock`; `disk1.img` for
+    /// an empty disk number 1; `disk1.faults` for its faults.
     pub fn arguments(&self, folder: &Path) -> Result<Vec<String>, Error> {
-        let mut arguments: Vec<String> = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let mut arguments: Vec<String> =
+            ["-nodefaults", "-no-user-config", "-display", "none"].into_iter().map(str::to_owned).collect();
+        if !self.reboot {
+            arguments.push("-no-reboot".to_owned());
+        }
         let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
         add("-machine", "q35".to_owned());
         let (accelerator, cpu) = self.accelerator.arguments();
@@ -73,7 +97,11 @@ impl Machine {
         add("-cpu", cpu.to_owned());
         add("-smp", self.cpus.to_string());
         add("-m", self.memory_mib.to_string());
-        if let Firmware::Uefi { code, .. } = &self.firmware {
+        if let Some(Kernel { image, initrd, command_line }) = &self.kernel {
+            add("-kernel", image.display().to_string());
+            add("-initrd", initrd.display().to_string());
+            add("-append", command_line.clone());
+        } else if let Firmware::Uefi { code, .. } = &self.firmware {
             let flash = |unit: u8, more: &str, path: &Path| {
                 format!("if=pflash,unit={unit},format=raw{more},file={}", quoted(&path.to_string_lossy()))
             };
@@ -99,14 +127,24 @@ impl Machine {
             add("-chardev", socket(&format!("port{index}"), &port(index, folder)));
             add("-device", format!("virtserialport,chardev=port{index},name={}", quoted(name)));
         }
+        if self.control {
+            add("-chardev", socket("qmp", &qmp(folder)));
+            add("-mon", "chardev=qmp,mode=control".to_owned());
+        }
+        if self.tpm.is_some() {
+            add("-chardev", socket("tpm", &tpm(folder)));
+            add("-tpmdev", "emulator,id=tpm0,chardev=tpm".to_owned());
+            add("-device", "tpm-tis,tpmdev=tpm0".to_owned());
+        }
         for smbios in &self.smbios {
             add("-smbios", smbios.clone());
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            arguments.extend(disk.arguments(index, folder)?);
+            let port = self.disks.iter().take(index).filter(|disk| disk.bus == Bus::Ahci).count();
+            arguments.extend(disk.arguments(index, port, folder)?);
         }
-        if let Some(network) = &self.network {
-            arguments.extend(network.arguments());
+        for (index, card) in self.cards.iter().enumerate() {
+            arguments.extend(card.arguments(index));
         }
         Ok(arguments)
     }
@@ -125,6 +163,16 @@ pub(crate) fn console(folder: &Path) -> PathBuf {
 /// The socket of port number `index`.
 pub(crate) fn port(index: usize, folder: &Path) -> PathBuf {
     folder.join(format!("port{index}.sock"))
+}
+
+/// The socket that the machine takes commands from.
+pub(crate) fn qmp(folder: &Path) -> PathBuf {
+    folder.join("qmp.sock")
+}
+
+/// The socket of the TPM's emulator.
+pub(crate) fn tpm(folder: &Path) -> PathBuf {
+    folder.join("tpm.sock")
 }
 
 /// QEMU connects to a socket that is already listened on, so that no byte of the guest is lost.

@@ -1,8 +1,9 @@
-//! User-mode networks: the guest sees a router, the host sees nothing but the ports that are forwarded.
+//! Network cards: on user-mode networks, where the guest sees a router and the host nothing but the ports that are
+//! forwarded, and on links between two machines.
 
 use crate::Error;
 use crate::machine::quoted;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 /// A TCP port of the host's 127.0.0.1 that leads into the guest.
@@ -51,9 +52,76 @@ impl Default for Network {
     }
 }
 
+/// A cable to a card of another machine on this host. A frame is a UDP packet, so that either side may start, end and
+/// start again while the other runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The card's hardware address: six bytes in hexadecimal with colons.
+    pub mac: String,
+    /// UDP port of 127.0.0.1 that this side receives on.
+    pub local: u16,
+    /// UDP port of 127.0.0.1 that the other side receives on.
+    pub remote: u16,
+}
+
+impl Link {
+    /// Both ends of a cable between cards with these hardware addresses, on free ports.
+    pub fn pair(one: &str, other: &str) -> Result<(Self, Self), Error> {
+        let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let ports = bind().and_then(|first| {
+            let second = bind()?;
+            Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+        });
+        let (first, second) = ports.map_err(Error::io("find a free port on", Path::new("127.0.0.1")))?;
+        Ok((
+            Self { mac: one.to_owned(), local: first, remote: second },
+            Self { mac: other.to_owned(), local: second, remote: first },
+        ))
+    }
+}
+
+/// A network card and what it is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Card {
+    /// A user-mode network.
+    User(Network),
+    /// A link to another machine.
+    Link(Link),
+}
+
+impl From<Network> for Card {
+    fn from(network: Network) -> Self {
+        Self::User(network)
+    }
+}
+
+impl From<Link> for Card {
+    fn from(link: Link) -> Self {
+        Self::Link(link)
+    }
+}
+
+impl Card {
+    /// The arguments of card number `index`.
+    pub(crate) fn arguments(&self, index: usize) -> Vec<String> {
+        let (netdev, mac) = match self {
+            Self::User(network) => (network.netdev(index), &network.mac),
+            Self::Link(Link { mac, local, remote }) => {
+                let side = |side: &str, port: &u16| {
+                    format!(",{side}.type=inet,{side}.host=127.0.0.1,{side}.port={port}")
+                };
+                (format!("dgram,id=net{index}{}{}", side("local", local), side("remote", remote)), mac)
+            }
+        };
+        // Without its boot ROM the card offers the firmware no network boot to wait for.
+        let device = format!("virtio-net-pci,netdev=net{index},romfile=,mac={}", quoted(mac));
+        vec!["-netdev".to_owned(), netdev, "-device".to_owned(), device]
+    }
+}
+
 impl Network {
-    pub(crate) fn arguments(&self) -> Vec<String> {
-        let mut netdev = "user,id=net0".to_owned();
+    fn netdev(&self, index: usize) -> String {
+        let mut netdev = format!("user,id=net{index}");
         if let Some(Subnet { network, prefix, host, dns, dhcp }) = self.subnet {
             netdev.push_str(&format!(",net={network}/{prefix},host={host},dns={dns},dhcpstart={dhcp}"));
         }
@@ -64,9 +132,7 @@ impl Network {
             let address = address.map(|address| address.to_string()).unwrap_or_default();
             netdev.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{guest}"));
         }
-        // Without its boot ROM the card offers the firmware no network boot to wait for.
-        let device = format!("virtio-net-pci,netdev=net0,romfile=,mac={}", quoted(&self.mac));
-        vec!["-netdev".to_owned(), netdev, "-device".to_owned(), device]
+        netdev
     }
 }
 

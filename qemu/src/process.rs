@@ -1,14 +1,17 @@
 //! A running machine: the process, its console and its ports. It ends when its owner lets go of it.
 
-use crate::console::Transcript;
+use crate::heard::{Port, Shared};
 use crate::machine::{self, PROGRAM};
-use crate::{Error, Firmware, Machine, Serial, Source};
+use crate::qmp::Qmp;
+use crate::tpm::Emulator;
+use crate::{Error, Firmware, Machine, Seen, Serial, Wanted, device_id};
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -21,66 +24,6 @@ const LOOK: Duration = Duration::from_millis(200);
 /// `sun_path` of unix(7) has 108 bytes, our names need 24 of them.
 const LONGEST_FOLDER: usize = 60;
 
-/// Something to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted<'a> {
-    /// These words on the console. What an earlier match was in is not searched again.
-    Console(&'a str),
-    /// The next line from the port of this name.
-    Port(&'a str),
-}
-
-/// What came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Which of the wanted.
-    pub which: usize,
-    /// Its line, without the end.
-    pub line: String,
-}
-
-/// What was heard so far.
-#[derive(Debug, Default)]
-struct Heard {
-    console: Transcript,
-    /// Bytes of each port that are not taken yet.
-    ports: Vec<Vec<u8>>,
-    /// The machine has closed a socket: it is ending.
-    closed: bool,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    heard: Mutex<Heard>,
-    news: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads `stream` to its end on a thread of its own.
-    fn listen(self: &Arc<Self>, mut stream: UnixStream, take: impl Fn(&mut Heard, &[u8]) + Send + 'static) {
-        let shared = Arc::clone(self);
-        std::thread::spawn(move || {
-            let mut buffer = vec![0; 1 << 16];
-            loop {
-                let count = match stream.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) => count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_) => break,
-                };
-                take(&mut shared.lock(), &buffer[..count]);
-                shared.news.notify_all();
-            }
-            shared.lock().closed = true;
-            shared.news.notify_all();
-        });
-    }
-}
-
 /// A running machine. Dropping it kills it; its own files go with it.
 #[derive(Debug)]
 pub struct Running {
@@ -90,6 +33,8 @@ pub struct Running {
     console: Option<UnixStream>,
     ports: Vec<String>,
     status: Option<ExitStatus>,
+    qmp: Option<Qmp>,
+    tpm: Option<Emulator>,
     /// Holds sockets, variables and empty disks, until QEMU has them all open.
     folder: Option<TempDir>,
 }
@@ -104,9 +49,16 @@ impl Machine {
             sockets.push(machine::console(folder.path()));
         }
         sockets.extend((0..self.ports.len()).map(|index| machine::port(index, folder.path())));
+        if self.control {
+            sockets.push(machine::qmp(folder.path()));
+        }
         let listeners: Vec<(PathBuf, UnixListener)> =
             sockets.into_iter().map(listener).collect::<Result<_, Error>>()?;
 
+        let tpm = match &self.tpm {
+            Some(tpm) => Some(tpm.start(&machine::tpm(folder.path()))?),
+            None => None,
+        };
         let stderr =
             tempfile::tempfile_in(folder.path()).map_err(Error::io("create a file in", folder.path()))?;
         let copy = stderr.try_clone().map_err(Error::io("use", folder.path()))?;
@@ -124,7 +76,7 @@ impl Machine {
             _ => Error::Io { action: "start", path: PROGRAM.into(), source },
         })?;
         let shared = Arc::new(Shared::default());
-        shared.lock().ports = vec![Vec::new(); self.ports.len()];
+        shared.lock().ports = self.ports.iter().map(|_| Port::default()).collect();
         let mut running = Running {
             child,
             stderr,
@@ -132,6 +84,8 @@ impl Machine {
             console: None,
             ports: self.ports.clone(),
             status: None,
+            qmp: None,
+            tpm,
             folder: Some(folder),
         };
         let mut listeners = listeners.into_iter();
@@ -143,31 +97,28 @@ impl Machine {
             running.shared.listen(reader, |heard, bytes| heard.console.push(bytes));
             running.console = Some(stream);
         }
-        for (index, (path, listener)) in listeners.enumerate() {
+        for (index, (path, listener)) in listeners.by_ref().take(self.ports.len()).enumerate() {
             let stream = running.accept(&path, &listener)?;
-            running.shared.listen(stream, move |heard, bytes| heard.ports[index].extend_from_slice(bytes));
+            running.shared.listen_to_port(stream, index);
+        }
+        if let Some((path, listener)) = listeners.next() {
+            let stream = running.accept(&path, &listener)?;
+            running.qmp = Some(Qmp::new(stream)?);
         }
         Ok(running)
     }
 
     /// Makes the machine's own files.
     fn prepare(&self, folder: &Path) -> Result<(), Error> {
-        if let Firmware::Uefi { vars, .. } = &self.firmware {
+        if self.kernel.is_none()
+            && let Firmware::Uefi { vars, .. } = &self.firmware
+        {
             let bytes = fs::read(vars).map_err(Error::io("read", vars))?;
             let copy = machine::variables(folder);
             fs::write(&copy, bytes).map_err(Error::io("write", &copy))?;
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            match &disk.source {
-                Source::Image { path, .. } => {
-                    File::open(path).map_err(|source| Error::Image { path: path.clone(), source })?;
-                }
-                Source::Empty { bytes } => {
-                    let path = crate::disk::empty(index, folder);
-                    let file = File::create(&path).map_err(Error::io("create", &path))?;
-                    file.set_len(*bytes).map_err(Error::io("make room in", &path))?;
-                }
-            }
+            disk.prepare(index, folder)?;
         }
         Ok(())
     }
@@ -258,7 +209,7 @@ impl Running {
             if let Some((at, found)) = heard.console.find(&words) {
                 let patient = matched_at.get_or_insert_with(Instant::now).elapsed() < LINE_END;
                 if let Some(line) = heard.console.line(at, over || !patient) {
-                    let seen = Seen { which: console[found].0, line: line.to_owned() };
+                    let seen = Seen { which: console[found].0, line: line.to_owned(), at: Instant::now() };
                     heard.console.advance(at + words[found].len());
                     return Ok(seen);
                 }
@@ -342,12 +293,42 @@ impl Running {
         }
     }
 
-    /// Ends the machine as pulling its plug would.
+    /// Has QEMU's machine protocol execute a command, such as `system_reset`, `quit`, `stop`, `cont` or `query-block`,
+    /// and gives what it returns. `arguments` is an object. The machine needs [`Machine::control`].
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, Error> {
+        self.qmp()?.execute(command, arguments)
+    }
+
+    /// Waits for an event of QEMU's machine protocol, such as `RESET`, and gives it. Events before it are dropped.
+    pub fn event(&mut self, name: &str, deadline: Instant) -> Result<Value, Error> {
+        self.qmp()?.event(name, |_| true, deadline)
+    }
+
+    /// Pulls disk number `index`, which needs [`Disk::hot_plug`](crate::Disk::hot_plug). Virtio and NVMe go when the
+    /// guest has let go of the slot, USB and SCSI at once.
+    pub fn unplug(&mut self, index: usize, deadline: Instant) -> Result<(), Error> {
+        let id = device_id(index);
+        let qmp = self.qmp()?;
+        qmp.execute("device_del", &json!({"id": id}))?;
+        qmp.event("DEVICE_DELETED", |data| data["device"] == id.as_str(), deadline)?;
+        Ok(())
+    }
+
+    fn qmp(&mut self) -> Result<&mut Qmp, Error> {
+        self.qmp.as_mut().ok_or_else(|| Error::NotCaptured("control".to_owned()))
+    }
+
+    /// Cuts the power: QEMU is sent SIGKILL at once and is gone when this returns. Requests that it has not given to the
+    /// host yet are lost, as is what a qcow2 file's tables don't show. What has reached a [`Source::File`] stays, also
+    /// what the guest has not flushed: a real disk may lose, of that, any part.
+    ///
+    /// [`Source::File`]: crate::Source::File
     pub fn kill(&mut self) -> Result<(), Error> {
         if self.poll().is_none() {
             self.child.kill().map_err(Error::io("end", PROGRAM))?;
             self.wait()?;
         }
+        self.tpm = None;
         Ok(())
     }
 
@@ -368,21 +349,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.kill();
-    }
-}
-
-impl Heard {
-    /// The next line of one of these ports, given as (which of the wanted, index).
-    fn take_line(&mut self, ports: &[(usize, usize)]) -> Option<Seen> {
-        for &(which, index) in ports {
-            let bytes = &mut self.ports[index];
-            if let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = bytes.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line[..end]).trim_end_matches('\r').to_owned();
-                return Some(Seen { which, line });
-            }
-        }
-        None
     }
 }
 

@@ -1,6 +1,8 @@
 //! The example with a key that this run holds: built once, booted by every test.
 
-use kiln_qemu::{Accelerator, Disk, Firmware, Forward, Machine, Network, Running, Source, Subnet, Wanted};
+use kiln_qemu::{
+    Accelerator, Card, Disk, Firmware, Forward, Machine, Network, Running, Source, Subnet, Wanted,
+};
 use kiln_tests::{build, die, kiln, shared, succeed, tool, top};
 use serde_json::Value;
 use std::fs;
@@ -114,11 +116,11 @@ pub(crate) fn machine(image: &Path, address: Ipv4Addr, ssh: u16) -> Machine {
     };
     Machine {
         disks: vec![Disk::virtio(Source::image(image))],
-        network: Some(Network {
+        cards: vec![Card::User(Network {
             subnet: Some(subnet),
             forwards: vec![Forward { host: ssh, address: Some(address), guest: 22 }],
             ..Network::default()
-        }),
+        })],
         ports: vec![PORT.to_owned()],
         ..Machine::new(Firmware::find().unwrap_or_else(|e| die(&e.to_string())), accelerator())
     }

@@ -10,7 +10,7 @@ use crate::diag::{Ui, nearest};
 use crate::execute::document::Image;
 use anyhow::{Context as _, bail};
 use kiln_contract::report::{PORT, Report};
-use kiln_qemu::{Bus, Disk, Firmware, Machine, Running, Serial, Source};
+use kiln_qemu::{Disk, Firmware, Machine, Running, Serial, Source};
 use network::Plan;
 use std::fs;
 use std::io::ErrorKind;
@@ -199,10 +199,9 @@ fn machine(args: &Args, folder: &Path, ui: &Ui) -> anyhow::Result<(Machine, Plan
     let accelerator = kiln_qemu::probe(&cache.join(ACCELERATOR))?;
     drop(asked);
     let mut disks = vec![Disk {
-        source: Source::image(folder.join("disk.img")),
-        bus: Bus::Virtio,
         serial: Some("kiln-boot".to_owned()),
         sector_size: image.disk.sector_size,
+        ..Disk::virtio(Source::image(folder.join("disk.img")))
     }];
     disks.extend(args.disk.iter().enumerate().map(|(index, bytes)| Disk {
         serial: Some(format!("kiln-disk-{}", index + 1)),
@@ -211,7 +210,7 @@ fn machine(args: &Args, folder: &Path, ui: &Ui) -> anyhow::Result<(Machine, Plan
     let machine = Machine {
         memory_mib: args.memory,
         disks,
-        network: Some(plan.network.clone()),
+        cards: vec![plan.network.clone().into()],
         ports: vec![PORT.to_owned()],
         ..Machine::new(firmware, accelerator)
     };

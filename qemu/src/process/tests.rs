@@ -1,8 +1,14 @@
 //! Machines that really run: boot sectors made here.
 
-use crate::{Accelerator, Disk, Error, Firmware, Machine, Seen, Source, Wanted};
+use crate::{
+    Accelerator, Bus, Cache, Disk, Error, Fault, Firmware, Format, Link, Machine, Network, Operation,
+    Running, Source, Tpm, Wanted, create_sparse,
+};
+use serde_json::json;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn soon() -> Instant {
@@ -65,7 +71,7 @@ fn a_guest_is_heard_and_answered() {
     let mut running = machine.start().expect("this test needs qemu: apt-get install qemu-system-x86 ovmf");
     assert_eq!(running.expect("hello", soon()).unwrap(), "hello world");
     let seen = running.expect_any(&["hello", "key: "], soon()).unwrap();
-    assert_eq!(seen, Seen { which: 1, line: "key: ".to_owned() });
+    assert_eq!((seen.which, &seen.line[..]), (1, "key: "));
     running.send("q").unwrap();
     // The key comes back, and the reset ends the machine: nothing reboots.
     let error = running.expect("nothing more", soon()).unwrap_err();
@@ -139,4 +145,149 @@ fn uefi_runs_on_copies() {
     drop(running);
     assert_eq!(fs::read(vars).unwrap(), before);
     assert!(fs::read(&image).unwrap().iter().all(|byte| *byte == 0));
+}
+
+/// Every bus with every fact that it has, TPM, link and commands: QEMU takes all of it and does what it is told.
+#[test]
+fn qemu_takes_what_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("card.img");
+    create_sparse(&path, 1 << 30).unwrap();
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.len(), metadata.blocks()), (1 << 30, 0));
+    let text = |value: &str| Some(value.to_owned());
+    let mut disks = vec![Disk::new(Source::file(&path), Bus::Sd)];
+    for bus in [Bus::Virtio, Bus::Nvme, Bus::Ahci, Bus::Usb, Bus::Scsi] {
+        let large = bus.has_large_sectors();
+        let both = matches!(bus, Bus::Ahci | Bus::Scsi);
+        disks.push(Disk {
+            serial: text("serial"),
+            sector_size: if large { 4096 } else { 512 },
+            model: if both { text("model") } else { None },
+            revision: if both { text("1.0") } else { None },
+            wwn: both.then_some(0x5000_c500_a1b2_c3d4),
+            rotation_rate: both.then_some(7200),
+            removable: (bus == Bus::Scsi).then_some(true),
+            read_only: bus != Bus::Ahci,
+            discard: false,
+            hot_plug: bus != Bus::Ahci,
+            faults: vec![Fault { bytes: Some(0..8192), ..Fault::every(Operation::Read) }],
+            ..Disk::new(Source::Empty { bytes: 1 << 20 }, bus)
+        });
+    }
+    let (link, _) = Link::pair("02:00:00:00:00:01", "02:00:00:00:00:02").unwrap();
+    let mut machine = talker(folder.path(), "here\r\n");
+    machine.disks.extend(disks);
+    machine.cards = vec![Network::default().into(), link.into()];
+    machine.tpm = Some(Tpm { state: folder.path().join("tpm") });
+    machine.control = true;
+    let mut running = machine.start().expect("this test needs swtpm: apt-get install swtpm");
+    running.expect("here", soon()).unwrap();
+    let block = running.execute("query-block", &json!({})).unwrap();
+    assert_eq!(block.as_array().unwrap().len(), machine.disks.len(), "{block:#}");
+    let read_only = block.as_array().unwrap().iter().filter(|disk| disk["inserted"]["ro"] == true).count();
+    assert_eq!(read_only, 4, "{block:#}");
+    let tpm = running.execute("query-tpm", &json!({})).unwrap();
+    assert_eq!(tpm[0]["model"], "tpm-tis", "{tpm:#}");
+    // The machine's own USB stick and SCSI disk go without the guest's help.
+    for index in [5, 6] {
+        running.unplug(index, soon()).unwrap();
+    }
+    let refused = running.unplug(4, soon()).unwrap_err().to_string();
+    assert!(refused.starts_with("the machine refused device_del:"), "{refused}");
+    running.execute("stop", &json!({})).unwrap();
+    assert_eq!(running.execute("query-status", &json!({})).unwrap()["status"], "paused");
+    running.execute("cont", &json!({})).unwrap();
+    let start = Instant::now();
+    running.kill().unwrap();
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert!(folder.path().join("tpm/tpm2-00.permall").is_file());
+}
+
+/// A machine that may reboot says its words again; one that is told to quit ends.
+#[test]
+fn a_reset_is_no_end_where_it_may_reboot() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine { reboot: true, control: true, ..talker(folder.path(), "here\r\nkey: ") };
+    let mut running = machine.start().unwrap();
+    running.expect("key: ", soon()).unwrap();
+    running.send("q").unwrap();
+    running.expect("key: ", soon()).unwrap();
+    running.execute("system_reset", &json!({})).unwrap();
+    running.event("RESET", soon()).unwrap();
+    running.expect("key: ", soon()).unwrap();
+    running.execute("quit", &json!({})).unwrap();
+    assert!(running.wait_until(soon()).unwrap().success());
+    // A machine without the socket says so.
+    let mut running = talker(folder.path(), "here").start().unwrap();
+    assert!(matches!(running.execute("stop", &json!({})), Err(Error::NotCaptured(_))));
+}
+
+/// Has QEMU itself do what a guest could have asked disk 1 for.
+fn request(running: &mut Running, words: &str) {
+    let command = format!("qemu-io disk1 \"{words}\"");
+    running.execute("human-monitor-command", &json!({"command-line": command})).unwrap();
+}
+
+/// A machine with `disk` as its disk 1.
+fn with_disk(folder: &Path, disk: Disk) -> Running {
+    let mut machine = talker(folder, "here");
+    machine.disks.push(disk);
+    machine.control = true;
+    machine.start().unwrap()
+}
+
+/// What was written before the power went is in the file, and the next machine goes on with it.
+#[test]
+fn files_outlive_a_power_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw.img");
+    create_sparse(&raw, 1 << 20).unwrap();
+    let qcow2 = folder.path().join("disk.qcow2");
+    let mut create = Command::new("qemu-img");
+    assert!(create.args(["create", "-q", "-f", "qcow2"]).arg(&qcow2).arg("1M").status().unwrap().success());
+    for (path, format) in [(&raw, Format::Raw), (&qcow2, Format::Qcow2)] {
+        for cache in [Cache::Writeback, Cache::Unsafe] {
+            let source = Source::File { path: path.clone(), format, cache };
+            let place = if cache == Cache::Writeback { "4096" } else { "524288" };
+            let mut running = with_disk(folder.path(), Disk::virtio(source));
+            request(&mut running, &format!("write -P 7 {place} 512"));
+            request(&mut running, "flush");
+            running.kill().unwrap();
+        }
+    }
+    let converted = folder.path().join("converted.img");
+    let mut convert = Command::new("qemu-img");
+    assert!(convert.args(["convert", "-O", "raw"]).arg(&qcow2).arg(&converted).status().unwrap().success());
+    for path in [raw, converted] {
+        let bytes = fs::read(path).unwrap();
+        let wanted = |at: usize| (4096..4608).contains(&at) || (524_288..524_800).contains(&at);
+        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == if wanted(at) { 7 } else { 0 }));
+    }
+}
+
+#[test]
+fn faults_hit_what_they_are_meant_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.img");
+    let write = Fault::every(Operation::Write);
+    // Four writes of four sectors each, one after the other; which of them arrive.
+    for (fault, arrives) in [
+        (Fault { bytes: Some(2048..2049), ..write.clone() }, [true, false, true, true]),
+        (Fault { bytes: Some(4095..6144), ..write.clone() }, [true, false, false, true]),
+        (Fault { after: 3, ..write.clone() }, [true, true, true, false]),
+        (Fault { after: 1, bytes: Some(0..6144), ..write.clone() }, [true, false, false, true]),
+        (write, [false; 4]),
+        (Fault::every(Operation::Read), [true; 4]),
+    ] {
+        create_sparse(&path, 1 << 20).unwrap();
+        let disk = Disk { faults: vec![fault.clone()], ..Disk::virtio(Source::file(&path)) };
+        let mut running = with_disk(folder.path(), disk);
+        for index in 0..4 {
+            request(&mut running, &format!("write -P 7 {} 2048", index * 2048));
+        }
+        running.kill().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|index| bytes[index * 2048] == 7), arrives, "{fault:?}");
+    }
 }
