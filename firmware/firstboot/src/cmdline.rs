@@ -8,6 +8,10 @@ use std::time::Duration;
 pub(crate) struct CommandLine {
     /// Say every step.
     pub(crate) debug: bool,
+    /// Show the plan for the disks, change nothing and stop.
+    pub(crate) report: bool,
+    /// How long a plan that loses data can be stopped.
+    pub(crate) countdown: Duration,
     /// How long the booted disk may take to appear.
     pub(crate) disk_timeout: Duration,
     /// Modules that must not be loaded by alias (`modprobe.blacklist=`), in normal form.
@@ -25,14 +29,25 @@ impl CommandLine {
     /// Words that are not ours are passed over; a bad number is as good as none.
     pub(crate) fn parse(text: &str) -> Self {
         let timeout = Duration::from_secs(words::DISK_TIMEOUT_SECONDS);
-        let mut line =
-            Self { debug: false, disk_timeout: timeout, blacklist: Vec::new(), parameters: Vec::new() };
+        let countdown = Duration::from_secs(words::COUNTDOWN_SECONDS);
+        let mut line = Self {
+            debug: false,
+            report: false,
+            countdown,
+            disk_timeout: timeout,
+            blacklist: Vec::new(),
+            parameters: Vec::new(),
+        };
         for word in text.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
             match (key, value) {
                 (words::DEBUG, _) => line.debug = value != Some("0"),
                 (words::DISK_TIMEOUT, Some(seconds)) => {
                     line.disk_timeout = seconds.parse().map_or(timeout, Duration::from_secs);
+                }
+                (words::REPORT, _) => line.report = value != Some("0"),
+                (words::COUNTDOWN, Some(seconds)) => {
+                    line.countdown = seconds.parse().map_or(countdown, Duration::from_secs);
                 }
                 ("modprobe.blacklist", Some(names)) => {
                     line.blacklist.extend(names.split(',').map(crate::modules::normal));
@@ -60,7 +75,21 @@ mod tests {
         assert!(line.debug);
         assert_eq!(line.disk_timeout.as_secs(), 5);
         assert_eq!(line.blacklist, ["mpt3sas", "virtio_blk"]);
+        assert!(!line.report);
         assert_eq!(line.parameters, [("usb_storage".to_owned(), "delay_use=0".to_owned())]);
+    }
+
+    #[test]
+    fn words_about_the_plan() {
+        let line = CommandLine::parse("kiln.report kiln.countdown=3");
+        assert!(line.report);
+        assert_eq!(line.countdown.as_secs(), 3);
+        assert!(line.parameters.is_empty());
+        for text in ["kiln.report=0", "kiln.countdown=never", "kiln.countdown=-1"] {
+            let line = CommandLine::parse(text);
+            assert!(!line.report);
+            assert_eq!(line.countdown.as_secs(), 20);
+        }
     }
 
     #[test]

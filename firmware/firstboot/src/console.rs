@@ -69,9 +69,25 @@ impl Console {
         }
     }
 
+    /// True when there is anybody to talk to.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Takes single keys from every console, until it is let go of. What was typed before is thrown away.
+    pub(crate) fn keys(&self) -> Keys {
+        let raw = |file: &File| Some((file.try_clone().ok()?, sys::take_keys(file).ok()?));
+        Keys { inputs: self.outputs.iter().filter_map(raw).collect() }
+    }
+
     #[cfg(test)]
     pub(crate) fn to_file(file: File, debug: bool) -> Self {
         Self { outputs: vec![file], debug }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(outputs: Vec<File>) -> Self {
+        Self { outputs, debug: false }
     }
 
     /// A message for every Enter that is pressed on any console.
@@ -89,6 +105,34 @@ impl Console {
             });
         }
         receiver
+    }
+}
+
+/// Consoles that give every key at once, without Enter and without showing it.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    inputs: Vec<(File, sys::Terminal)>,
+}
+
+impl Keys {
+    /// True when a key was pressed on any console since the last time. Does not wait.
+    pub(crate) fn pressed(&mut self) -> bool {
+        let mut bytes = [0; 64];
+        // Every console is asked: a key on one of them must not be left for later.
+        self.inputs
+            .iter_mut()
+            .filter_map(|(input, _)| input.read(&mut bytes).ok())
+            .filter(|count| *count > 0)
+            .count()
+            > 0
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        for (input, before) in &self.inputs {
+            let _ = sys::give_back(input, before);
+        }
     }
 }
 

@@ -31,7 +31,29 @@ pub(crate) fn mount_efi_variables() {
     let _ = sys::mount("efivarfs", crate::efi::VARIABLES, "efivarfs", (flags, ""));
 }
 
+/// Where the kernel keeps what it prints on consoles: four levels, of which the first counts (proc_sys_kernel(5)).
+const PRINTK: &str = "/proc/sys/kernel/printk";
+
 /// Keeps the kernel's own messages off the consoles, so that a screen of ours stays readable. Panics still show.
 pub(crate) fn hush() {
-    let _ = fs::write("/proc/sys/kernel/printk", "1");
+    let _ = fs::write(PRINTK, "1");
+}
+
+/// The same until it is dropped.
+pub(crate) fn hushed() -> Hushed {
+    let before = fs::read_to_string(PRINTK).ok();
+    hush();
+    Hushed(before)
+}
+
+/// The kernel is kept off the consoles.
+#[derive(Debug)]
+pub(crate) struct Hushed(Option<String>);
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = fs::write(PRINTK, before.trim_end());
+        }
+    }
 }

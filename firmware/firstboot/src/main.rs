@@ -1,4 +1,4 @@
-//! `kiln-firstboot`: PID 1 of Kiln's initramfs, and `kiln-firstboot report` under systemd.
+//! `kiln-firstboot`: PID 1 of Kiln's initramfs, and `kiln-firstboot disks` and `report` under systemd.
 //!
 //! As PID 1 it finds the disk that the firmware booted from, mounts the root, and hands over to systemd. There
 //! is no shell and no udev around it, and nothing to log in to when it fails: every failure ends in a screen
@@ -8,6 +8,8 @@ mod bless;
 mod choose;
 mod cmdline;
 mod coldplug;
+#[allow(dead_code, reason = "the story of the boot takes it up next")]
+mod consent;
 mod console;
 mod disks;
 mod efi;
@@ -28,6 +30,7 @@ mod seed;
 mod steps;
 mod switch;
 mod sys;
+mod verify;
 
 use cmdline::CommandLine;
 use console::Console;
@@ -52,8 +55,11 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some("report") => report::run(),
+        Some("disks") => verify::run(),
         _ => {
-            eprintln!("kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot report");
+            eprintln!(
+                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot report or disks"
+            );
             ExitCode::from(2)
         }
     }

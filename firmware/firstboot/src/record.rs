@@ -70,7 +70,7 @@ pub(crate) fn of_this_boot(root: &Path, proc: &Path) -> Result<Record, Error> {
         return Err(Error::Version { path, version: record.version });
     }
     let running = boot_id(proc);
-    if record.boot_id != running {
+    if running.is_empty() || record.boot_id != running {
         return Err(Error::OtherBoot { path, record: record.boot_id, running });
     }
     Ok(record)

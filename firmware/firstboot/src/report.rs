@@ -1,7 +1,7 @@
 //! `kiln-firstboot report`: under systemd, at the end of the boot, the node's own judgement of itself.
 
 use crate::console::Console;
-use crate::{port, sys};
+use crate::{port, sys, verify};
 use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
 use std::fs;
 use std::io::Write;
@@ -66,7 +66,7 @@ fn wait_for_boot() -> String {
 fn collect(state: String) -> Report {
     let failed_units =
         units(&output("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]));
-    let mut reasons: Vec<String> = failed_units.iter().flat_map(|unit| journal(unit)).collect();
+    let mut reasons: Vec<String> = failed_units.iter().flat_map(|unit| reasons(unit)).collect();
     if state == "starting" {
         let jobs = output("systemctl", &["list-jobs", "--no-legend", "--no-pager"]);
         reasons.extend(jobs.lines().map(|job| format!("waiting: {}", job.trim())));
@@ -92,6 +92,15 @@ fn output(program: &str, arguments: &[&str]) -> String {
 
 fn units(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.split_ascii_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Why a unit failed. The journal's end may be too short for all that the first boot could not do.
+fn reasons(unit: &str) -> Vec<String> {
+    if unit != verify::UNIT {
+        return journal(unit);
+    }
+    let problems = verify::problems(Path::new("/"), Path::new("/proc"));
+    problems.iter().map(|problem| format!("{unit}: {problem}")).collect()
 }
 
 fn journal(unit: &str) -> Vec<String> {

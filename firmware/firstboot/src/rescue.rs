@@ -26,11 +26,17 @@ pub(crate) fn on_panic() {
 pub(crate) fn stop(console: &mut Console, failure: &Failure) -> ! {
     kernel::hush();
     console.print(&screen(failure));
+    let limit = (!console.is_debug()).then_some(REBOOT_AFTER);
+    hold(console, limit)
+}
+
+/// Waits for Enter, or for the time to run out where there is a limit, and reboots.
+pub(crate) fn hold(console: &mut Console, limit: Option<Duration>) -> ! {
     let enter = console.enter_pressed();
     let start = Instant::now();
     loop {
-        let left = REBOOT_AFTER.saturating_sub(start.elapsed());
-        if console.is_debug() {
+        let left = limit.map_or(TICK, |limit| limit.saturating_sub(start.elapsed()));
+        if limit.is_none() {
             console.print("\r  Press Enter to reboot.   ");
         } else if left.is_zero() {
             break;

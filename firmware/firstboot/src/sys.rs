@@ -3,12 +3,15 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
+
+pub(crate) use rustix::termios::Termios as Terminal;
 
 pub(crate) use rustix::mount::MountFlags as Flags;
 
@@ -68,6 +71,26 @@ pub(crate) fn uptime() -> Duration {
 pub(crate) fn reboot() {
     rustix::fs::sync();
     let _ = rustix::system::reboot(rustix::system::RebootCommand::Restart);
+}
+
+/// Makes a terminal give single keys, none of them shown or taken for a signal, and a read return at once (termios(3):
+/// MIN and TIME both 0). What was typed before is thrown away. Gives how the terminal was set.
+pub(crate) fn take_keys(terminal: &File) -> io::Result<Terminal> {
+    let before = rustix::termios::tcgetattr(terminal)?;
+    let mut now = before.clone();
+    now.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
+    // XON and XOFF are keys as well; a line that is not connected sends breaks.
+    now.input_modes -= InputModes::IXON;
+    now.input_modes |= InputModes::IGNBRK;
+    now.special_codes[SpecialCodeIndex::VMIN] = 0;
+    now.special_codes[SpecialCodeIndex::VTIME] = 0;
+    rustix::termios::tcsetattr(terminal, OptionalActions::Flush, &now)?;
+    Ok(before)
+}
+
+/// Sets a terminal as it was, and throws away what was typed in between.
+pub(crate) fn give_back(terminal: &File, before: &Terminal) -> io::Result<()> {
+    Ok(rustix::termios::tcsetattr(terminal, OptionalActions::Flush, before)?)
 }
 
 /// Makes a device node, pipe or socket like the one that `metadata` is of.

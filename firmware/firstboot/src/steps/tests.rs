@@ -18,10 +18,7 @@ fn pass(milliseconds: u64) {
 
 /// A recorder whose console is the file `console` and whose port is the file `vport1p1`.
 fn steps(root: &Path, debug: bool) -> Steps {
-    NOW.set(Duration::from_millis(1204));
-    proc_of(root, BOOT);
-    let console = Console::to_file(File::create(root.join("console")).unwrap(), debug);
-    Steps::with(console, Outlet::new(root, root, PORT), (root.to_owned(), NOW_OF_THREAD))
+    steps_on(root, Console::to_file(File::create(root.join("console")).unwrap(), debug))
 }
 
 const NOW_OF_THREAD: fn() -> Duration = || NOW.get();
@@ -31,6 +28,13 @@ fn open_port(root: &Path) {
     fs::create_dir_all(&port).unwrap();
     fs::write(port.join("name"), PORT).unwrap();
     fs::write(root.join("vport1p1"), "").unwrap();
+}
+
+/// A recorder on these consoles.
+pub(crate) fn steps_on(root: &Path, console: Console) -> Steps {
+    NOW.set(Duration::from_millis(1204));
+    proc_of(root, BOOT);
+    Steps::with(console, Outlet::new(root, root, PORT), (root.to_owned(), NOW_OF_THREAD))
 }
 
 /// A boot with every kind of line.
