@@ -9,6 +9,9 @@ use crate::machine::quoted;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+/// The program that makes image files.
+const IMAGE_PROGRAM: &str = "qemu-img";
+
 /// What a disk hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bus {
@@ -89,6 +92,14 @@ pub enum Source {
         /// What a flush does.
         cache: Cache,
     },
+    /// A raw image as the beginning of a larger disk. Writes go to a temporary file that dies with the machine; the
+    /// image stays as it is.
+    Larger {
+        /// The file.
+        path: PathBuf,
+        /// Size of the disk in bytes, no less than the image's.
+        bytes: u64,
+    },
     /// Nothing: a sparse file of its own that dies with the machine.
     Empty {
         /// Size of the disk in bytes.
@@ -111,13 +122,14 @@ impl Source {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Image { path, .. } | Self::File { path, .. } => Some(path),
-            Self::Empty { .. } => None,
+            Self::Larger { .. } | Self::Empty { .. } => None,
         }
     }
 
     fn format(&self) -> Format {
         match self {
             Self::Image { format, .. } | Self::File { format, .. } => *format,
+            Self::Larger { .. } => Format::Qcow2,
             Self::Empty { .. } => Format::Raw,
         }
     }
@@ -228,6 +240,7 @@ impl Disk {
         let (format, snapshot, cache) = match &self.source {
             Source::Image { format, overlay, .. } => (*format, *overlay, Cache::Unsafe),
             Source::File { format, cache, .. } => (*format, false, *cache),
+            Source::Larger { .. } => (Format::Qcow2, false, Cache::Unsafe),
             Source::Empty { .. } => (Format::Raw, false, Cache::Unsafe),
         };
         let format = match format {
@@ -324,6 +337,7 @@ impl Disk {
             Source::Image { path, .. } | Source::File { path, .. } => {
                 File::open(path).map_err(|source| Error::Image { path: path.clone(), source })?;
             }
+            Source::Larger { path, bytes } => create_larger(path, *bytes, &empty(index, folder))?,
             Source::Empty { bytes } => create_sparse(&empty(index, folder), *bytes)?,
         }
         if !self.faults.is_empty() {
@@ -339,6 +353,27 @@ impl Disk {
 pub fn create_sparse(path: &Path, bytes: u64) -> Result<(), Error> {
     let file = File::create(path).map_err(Error::io("create", path))?;
     file.set_len(bytes).map_err(Error::io("make room in", path))
+}
+
+/// Makes a qcow2 file of `bytes` whose beginning is a raw image.
+fn create_larger(image: &Path, bytes: u64, file: &Path) -> Result<(), Error> {
+    let fault = |source| Error::Image { path: image.to_owned(), source };
+    let least = File::open(image).and_then(|image| image.metadata()).map_err(fault)?.len();
+    if bytes < least {
+        return Err(Error::Smaller { path: image.to_owned(), image: least, disk: bytes });
+    }
+    let image = std::path::absolute(image).map_err(fault)?;
+    let mut command = std::process::Command::new(IMAGE_PROGRAM);
+    command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(image).arg(file);
+    let output = command.arg(bytes.to_string()).stdin(std::process::Stdio::null()).output();
+    let output = output.map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NoQemu { program: IMAGE_PROGRAM },
+        _ => Error::Io { action: "start", path: IMAGE_PROGRAM.into(), source },
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::ImageProgram { said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
 
 /// What QEMU calls disk number `index` of a machine, in `device_del` for example; its block device is `disk0`, `disk1`

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum Error {
     /// The program is not there.
     #[error(
-        "{program} is not installed: on Debian and Ubuntu, `apt-get install qemu-system-x86 ovmf` brings it and its firmware"
+        "{program} is not installed: on Debian and Ubuntu, `apt-get install qemu-system-x86 qemu-utils ovmf` brings it and its firmware"
     )]
     NoQemu {
         /// The program.
@@ -42,6 +42,22 @@ pub enum Error {
         value: String,
         /// What it may be.
         want: &'static str,
+    },
+    /// A disk that its image does not fit on.
+    #[error("{} has {image} bytes, more than the {disk} of the disk that it is to be the beginning of", path.display())]
+    Smaller {
+        /// The image.
+        path: PathBuf,
+        /// Its size in bytes.
+        image: u64,
+        /// The disk's size in bytes.
+        disk: u64,
+    },
+    /// qemu-img failed.
+    #[error("qemu-img could not make a disk: {said}")]
+    ImageProgram {
+        /// What it said.
+        said: String,
     },
     /// A part that this bus can't have.
     #[error("a disk on {bus} can't have logical sectors of {sector_size} bytes")]

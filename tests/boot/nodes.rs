@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The port that a node reports on; a test says it in its own words, as a user's tool would have to.
 pub(crate) const PORT: &str = "org.kiln.report";
 
+/// Size of the disk that an image is booted on (bytes).
+pub(crate) const DISK: u64 = 16 << 30;
+
 /// Under translation a boot takes a minute on two free cores.
 pub(crate) fn patience() -> Instant {
     Instant::now() + Duration::from_secs(400)
@@ -115,7 +118,7 @@ pub(crate) fn machine(image: &Path, address: Ipv4Addr, ssh: u16) -> Machine {
         dhcp: Ipv4Addr::new(192, 168, 86, 200),
     };
     Machine {
-        disks: vec![Disk::virtio(Source::image(image))],
+        disks: vec![Disk::virtio(Source::Larger { path: image.to_owned(), bytes: DISK })],
         cards: vec![Card::User(Network {
             subnet: Some(subnet),
             forwards: vec![Forward { host: ssh, address: Some(address), guest: 22 }],

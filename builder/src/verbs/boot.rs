@@ -39,6 +39,9 @@ pub struct Args {
     /// Attach an empty disk of this size, such as `20G`; may be repeated.
     #[arg(long, value_name = "SIZE", value_parser = disk_size)]
     pub disk: Vec<u64>,
+    /// Size of the disk that the image is on: the first boot takes what is left of it.
+    #[arg(long, value_name = "SIZE", default_value = "16G", value_parser = disk_size)]
+    pub system_disk: u64,
     /// Write the node's own report, as JSON, to this file.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub report: Option<PathBuf>,
@@ -201,7 +204,10 @@ fn machine(args: &Args, folder: &Path, ui: &Ui) -> anyhow::Result<(Machine, Plan
     let mut disks = vec![Disk {
         serial: Some("kiln-boot".to_owned()),
         sector_size: image.disk.sector_size,
-        ..Disk::virtio(Source::image(folder.join("disk.img")))
+        ..Disk::virtio(Source::Larger {
+            path: folder.join("disk.img"),
+            bytes: args.system_disk.max(image.disk.size),
+        })
     }];
     disks.extend(args.disk.iter().enumerate().map(|(index, bytes)| Disk {
         serial: Some(format!("kiln-disk-{}", index + 1)),

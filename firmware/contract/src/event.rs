@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the virtio-serial port; sysfs has it in `/sys/class/virtio-ports/*/name`.
 pub const PORT: &str = "org.kiln.events";
-/// Where the record is on the node.
+/// Where the record of the last boot is that wrote to a disk: the first one, as a rule.
 pub const RECORD: &str = "/var/lib/kiln/first-boot.json";
+/// Where the record of the boot that goes on is.
+pub const BOOT_RECORD: &str = "/run/kiln/boot.json";
 /// The only version of a record that this code writes and reads.
 pub const VERSION: u32 = 1;
 
@@ -43,7 +45,7 @@ pub enum State {
     Failed,
 }
 
-/// The record of a boot, at [`RECORD`]: what was seen, decided and done before the system started.
+/// The record of a boot, at [`RECORD`] and [`BOOT_RECORD`]: what was seen, decided and done before the system started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Always [`VERSION`].

@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 /// Where the document is on the CIDATA volume.
 pub const PATH: &str = "kiln/handoff.json";
+/// Where the booted system finds a copy of it, readable by root alone.
+pub const RUNTIME_PATH: &str = "/run/kiln/handoff.json";
 /// The only version that this code writes and reads.
 pub const VERSION: u32 = 2;
 /// No honest document is larger; more bytes than this are refused unread.

@@ -43,6 +43,11 @@ pub const LABEL_STATE: &str = "state";
 /// Partition name of the swap partition, made at first boot.
 pub const LABEL_SWAP: &str = "swap";
 
+/// Partition name on the data disk of a slot.
+pub fn data_label(slot: &str) -> String {
+    format!("kiln-{slot}")
+}
+
 /// GUID of the table on a data disk, from the cluster's identifier and the GUID of the disk's one partition: whoever
 /// knows the cluster knows its disks, whichever node's they are.
 pub fn data_disk_guid(cluster: Uuid, partition: Uuid) -> Uuid {

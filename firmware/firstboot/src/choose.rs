@@ -15,8 +15,6 @@ pub(crate) struct Booted {
     pub(crate) esp: Partition,
     /// Its seed.
     pub(crate) seed: Partition,
-    /// The state partition, once one was made.
-    pub(crate) state: Option<Partition>,
 }
 
 /// Why there is no choice.
@@ -51,13 +49,7 @@ pub(crate) fn booted(disks: &[Disk], esp: Option<Uuid>) -> Result<Booted, Reason
     let [seed] = seeds[..] else {
         return Err(Reason::Partition(disk.name.clone(), "CIDATA", seeds.len()));
     };
-    let states: Vec<_> = disk.of_kind(types::TYPE_STATE).collect();
-    let state = match states[..] {
-        [] => None,
-        [state] => Some(state.clone()),
-        _ => return Err(Reason::Partition(disk.name.clone(), "state", states.len())),
-    };
-    Ok(Booted { disk: disk.clone(), esp: esp.clone(), seed: seed.clone(), state })
+    Ok(Booted { disk: disk.clone(), esp: esp.clone(), seed: seed.clone() })
 }
 
 /// The root that the seed names, on the booted disk and nowhere else.

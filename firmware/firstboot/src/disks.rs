@@ -1,7 +1,8 @@
 //! Disks and partitions as sysfs and the partition tables tell them.
 
-use crate::gpt;
+use crate::block::Block;
 use kiln_contract::partition as types;
+use kiln_formats::gpt;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -12,6 +13,8 @@ use uuid::Uuid;
 pub(crate) struct Partition {
     /// Kernel name: `sda1`.
     pub(crate) name: String,
+    /// Its place in the table, from 1.
+    pub(crate) number: u32,
     /// Size in bytes.
     pub(crate) size: u64,
     /// Partition type GUID.
@@ -29,6 +32,8 @@ pub(crate) struct Disk {
     pub(crate) name: String,
     /// Size in bytes.
     pub(crate) size: u64,
+    /// Logical sector size in bytes.
+    pub(crate) sector: u32,
     /// Model as the device gives it; empty when it gives none.
     pub(crate) model: String,
     /// Serial number; empty when it gives none.
@@ -103,19 +108,20 @@ fn whole_disk(sysfs: &Path, dev: &Path, name: String) -> Option<Disk> {
     if size == 0 {
         return None;
     }
-    let sector = attribute(sysfs, "queue/logical_block_size").parse().ok().filter(|sector| *sector >= 512);
-    let table = fs::File::open(dev.join(&name))
-        .map_err(gpt::Error::from)
-        .and_then(|file| gpt::read(&file, sector.unwrap_or(512), size));
-    let (entries, problem) = match table {
-        Ok(entries) => (entries, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+    let sector = attribute(sysfs, "queue/logical_block_size").parse().unwrap_or(512);
+    let (table, problem) = match read_table(&dev.join(&name), size, sector) {
+        Ok(found) => (Some(found.table), None),
+        Err(problem) => (None, Some(problem)),
     };
     let devices = partition_devices(sysfs);
-    let partitions = entries.into_iter().filter_map(|entry| {
+    let entries = table.into_iter().flat_map(|table| table.partitions);
+    let partitions = entries.filter_map(|entry| {
         let (_, name) = devices.iter().find(|(number, _)| *number == entry.number)?;
-        let gpt::Entry { kind, guid, label, .. } = entry;
-        Some(Partition { name: name.clone(), size: bytes(&sysfs.join(name)), kind, guid, label })
+        let size = bytes(&sysfs.join(name));
+        // A label is foreign text on its way to a terminal.
+        let label = entry.name.replace(char::is_control, "\u{fffd}");
+        let (name, kind, guid) = (name.clone(), entry.type_guid, entry.guid);
+        Some(Partition { name, number: entry.number, size, kind, guid, label })
     });
     let partitions = partitions.collect();
     let text = |names: [&str; 2]| {
@@ -123,7 +129,22 @@ fn whole_disk(sysfs: &Path, dev: &Path, name: String) -> Option<Disk> {
         found.unwrap_or_default().replace(char::is_control, "?")
     };
     let (model, serial) = (text(["device/model", "device/name"]), text(["device/serial", "serial"]));
-    Some(Disk { name, size, model, serial, partitions, problem })
+    Some(Disk { name, size, sector, model, serial, partitions, problem })
+}
+
+/// The partition table of a device, or why there is none, in words for a table of disks.
+fn read_table(device: &Path, size: u64, sector: u32) -> Result<gpt::Found, String> {
+    let block = Block::open(device, size).map_err(|error| format!("can't be read: {error}"))?;
+    gpt::read(&block, sector).map_err(|error| match error {
+        gpt::ReadError::Io(error) => format!("can't be read: {error}"),
+        gpt::ReadError::None { primary, backup } => match (*primary, *backup) {
+            (gpt::Fault::Io { source, .. }, _) => format!("can't be read: {source}"),
+            (gpt::Fault::NoSignature { .. }, gpt::Fault::NoSignature { .. }) => {
+                "no GUID partition table".to_owned()
+            }
+            _ => "damaged GUID partition table".to_owned(),
+        },
+    })
 }
 
 /// (number, kernel name) of a disk's partitions.
@@ -159,7 +180,7 @@ pub(crate) fn table(disks: &[Disk]) -> String {
         let problem = disk.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         let _ = writeln!(text, "  {}{problem}", disk.describe());
         for partition in &disk.partitions {
-            let Partition { name, size, kind, guid, label } = partition;
+            let Partition { name, size, kind, guid, label, .. } = partition;
             let label: String = label.chars().take(9).collect();
             let (size, kind) = (human(*size), kind_word(*kind));
             let _ = writeln!(text, "    {name:<10} {size:>10} {kind:<6} {label:<9} {guid}");
@@ -168,12 +189,21 @@ pub(crate) fn table(disks: &[Disk]) -> String {
     text
 }
 
+/// As [`human`], rounded up: what is said to be needed is enough.
+pub(crate) fn human_up(bytes: u64) -> String {
+    const TENTH: u64 = (1 << 30) / 10 + 1;
+    human(bytes.checked_next_multiple_of(TENTH).unwrap_or(bytes))
+}
+
 fn kind_word(kind: Uuid) -> &'static str {
     match kind {
         types::TYPE_ESP => "ESP",
         types::TYPE_CIDATA => "seed",
         types::TYPE_ROOT => "root",
         types::TYPE_STATE => "state",
+        types::TYPE_SWAP => "swap",
+        types::TYPE_DATA => "data",
+        types::TYPE_UNFINISHED => "unmade",
         _ => "other",
     }
 }

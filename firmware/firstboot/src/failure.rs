@@ -2,6 +2,7 @@
 
 use crate::choose::Reason;
 use crate::disks::{self, Disk};
+use crate::{format, partition};
 use kiln_contract::handoff;
 use std::io;
 use uuid::Uuid;
@@ -52,6 +53,20 @@ pub(crate) enum Failure {
     /// The root's file system is not good.
     #[error("the root {device} can't be mounted: {error}")]
     RootMount { device: String, error: io::Error },
+    /// The booted disk's own table.
+    #[error("the partition table of the booted disk {} can't be read: {error}", disk.name)]
+    OwnTable { disk: Box<Disk>, error: String },
+    /// No room for the partitions that the first boot makes.
+    #[error(
+        "the booted disk is too small: it has {}, and this node needs {}", disks::human(*disk_size), disks::human_up(*needed)
+    )]
+    NoRoom { disk_size: u64, needed: u64 },
+    /// The booted disk's own table, again.
+    #[error("the booted disk {} can't be partitioned: {error}", disk.name)]
+    OwnWrite { disk: Box<Disk>, error: partition::Error },
+    /// The state partition's file system can't be made.
+    #[error("the state partition {device} can't be formatted: {error}")]
+    FormatState { device: String, error: format::Error },
     /// The state partition's file system is not good.
     #[error("the state partition {device} can't be mounted: {error}")]
     StateMount { device: String, error: io::Error },
@@ -93,6 +108,8 @@ impl Failure {
             | Self::SeedRead { disk, .. }
             | Self::Handoff { disk, .. }
             | Self::OtherSeed { disk, .. }
+            | Self::OwnTable { disk, .. }
+            | Self::OwnWrite { disk, .. }
             | Self::NoRoot { disk, .. } => Some(disks::table(std::slice::from_ref(disk.as_ref()))),
             _ => None,
         }
@@ -119,6 +136,17 @@ impl Failure {
             Self::SeedMount { .. } | Self::SeedRead { .. } | Self::Handoff { .. } => {
                 "The seed is damaged or incomplete. Write the node's disk.img to the disk again, made by one and\n\
                  the same version of kiln throughout."
+                    .to_owned()
+            }
+            Self::NoRoom { .. } => {
+                "Write the image to a larger disk: a second slot for the system, and what the node stores, go\n\
+                 behind the image. Nothing was written."
+                    .to_owned()
+            }
+            Self::OwnTable { .. } | Self::OwnWrite { .. } | Self::FormatState { .. } => {
+                "The disk may be failing, or refuse writes (a card's lock, a stick's switch); the kernel's own\n\
+                 messages say more (boot with kiln.debug on the kernel command line). If the disk is good, write\n\
+                 the node's disk.img to it again."
                     .to_owned()
             }
             Self::RootMount { device, .. } => check_hint(device, "or write the node's disk.img to it again"),

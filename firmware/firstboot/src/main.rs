@@ -5,40 +5,52 @@
 //! that says what was looked for, what was found and what to do, and in a reboot; never in a kernel panic.
 
 mod bless;
+mod block;
 mod choose;
 mod cmdline;
 mod coldplug;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod consent;
 mod console;
+#[allow(dead_code, reason = "the story of the boot takes it up next")]
+mod data;
 mod disks;
 mod efi;
 mod factory;
 mod failure;
-mod gpt;
+mod format;
 mod kernel;
+mod leave;
+#[allow(dead_code, reason = "the story of the boot takes it up next")]
+mod longhorn;
 mod modules;
 mod mounts;
+mod own;
+mod partition;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
+mod places;
 mod port;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod record;
 mod report;
 mod rescue;
 mod seed;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
+mod state;
 mod steps;
 mod switch;
 mod sys;
+#[allow(dead_code, reason = "the story of the boot takes it up next")]
+mod units;
 mod verify;
 
 use cmdline::CommandLine;
 use console::Console;
 use failure::Failure;
+use kiln_contract::plan::Plan;
 use modules::Modules;
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
+use steps::{Outcome, Steps};
 
 const SYSFS: &str = "/sys";
 const DEV: &str = "/dev";
@@ -46,12 +58,10 @@ const DEV: &str = "/dev";
 fn main() -> ExitCode {
     if std::process::id() == 1 {
         rescue::on_panic();
-        let mut console = Console::early();
-        let failure = match first_boot(&mut console) {
+        match first_boot(Console::early()) {
             Ok(never) => match never {},
-            Err(failure) => failure,
-        };
-        rescue::stop(&mut console, &failure);
+            Err((mut steps, failure)) => rescue::stop(steps.console(), &failure),
+        }
     }
     match std::env::args().nth(1).as_deref() {
         Some("report") => report::run(),
@@ -66,28 +76,56 @@ fn main() -> ExitCode {
 }
 
 /// The story of a boot. Comes back only with what went wrong.
-fn first_boot(console: &mut Console) -> Result<Infallible, Failure> {
+fn first_boot(console: Console) -> Result<Infallible, (Steps, Failure)> {
+    let mut steps = Steps::begin(console);
+    match story(&mut steps) {
+        Ok(never) => match never {},
+        Err(failure) => Err((steps, failure)),
+    }
+}
+
+fn story(steps: &mut Steps) -> Result<Infallible, Failure> {
     kernel::mount_file_systems()?;
     let cmdline = CommandLine::of_running_kernel();
-    console.open_all(Path::new(SYSFS), cmdline.debug);
-    console.milestone(&format!("kiln-firstboot {} on Linux {}", env!("CARGO_PKG_VERSION"), sys::release()));
+    steps.console().open_all(Path::new(SYSFS), cmdline.debug);
+    steps.note(
+        "kiln",
+        "",
+        &format!("kiln-firstboot {} on Linux {}", env!("CARGO_PKG_VERSION"), sys::release()),
+    );
 
     let mut modules = Modules::of_running_kernel(&cmdline)?;
-    modules.load_file_systems(console);
+    modules.load_file_systems(steps.console());
     kernel::mount_efi_variables();
 
-    let booted = coldplug::booted_disk(&mut modules, console, &cmdline)?;
-    console.milestone(&format!("booted from {}", booted.disk.describe()));
-
+    let booted = steps.run("find", "", |steps| {
+        let booted = coldplug::booted_disk(&mut modules, steps.console(), &cmdline)?;
+        let found = format!("booted from {}", booted.disk.describe());
+        Ok::<_, Failure>((booted, found))
+    })?;
     let handoff = seed::read(&booted)?;
     let root = choose::root(&booted, &handoff)?;
-    console.milestone(&format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
+    steps.note("seed", "", &format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
 
-    mounts::root(&root)?;
-    let var = mounts::var(&booted)?;
-    mounts::etc()?;
-    mounts::machine_id(&handoff.node.machine_id)?;
-    console.milestone(&format!("root {} read-only, /var {var}, /etc overlaid", root.name));
+    let own = state::plan(&booted, &handoff)?;
+    let wrote = !own.changes.is_empty() || own.format_state;
+    let device = state::commit(steps, (&booted, &own), &handoff)?;
 
-    switch::to_systemd(console)
+    steps.run("mount", "", |steps| {
+        mounts::root(&root)?;
+        mounts::var(steps, &device)?;
+        mounts::etc()?;
+        mounts::machine_id(&handoff.node.machine_id)?;
+        let found = format!("root {} read-only, /var on {}, /etc overlaid", root.name, device.display());
+        Ok::<_, Failure>(((), found))
+    })?;
+
+    let outcome = Outcome {
+        cluster: handoff.cluster.name.clone(),
+        node: handoff.node.name.clone(),
+        plan: Plan::default(),
+        default_disks_config: None,
+    };
+    leave::behind(steps, &handoff, (outcome, wrote))?;
+    switch::to_systemd()
 }

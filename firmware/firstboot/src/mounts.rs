@@ -1,9 +1,10 @@
 //! The system's file systems: root read-only, /var, and /etc as an overlay whose upper layer lives in /var.
 
-use crate::choose::Booted;
 use crate::disks::Partition;
 use crate::factory;
 use crate::failure::Failure;
+use crate::state;
+use crate::steps::Steps;
 use crate::switch::SYSTEMD;
 use crate::sys::{self, Flags};
 use std::fs::{self, Permissions};
@@ -27,23 +28,12 @@ pub(crate) fn root(partition: &Partition) -> Result<(), Failure> {
     }
 }
 
-/// Mounts /var: the state partition, or memory until there is one. Fills it from the image's factory settings.
-/// Says which it is.
-pub(crate) fn var(booted: &Booted) -> Result<String, Failure> {
+/// Mounts /var, which is the state partition, and fills it from the image's factory settings.
+pub(crate) fn var(steps: &mut Steps, device: &Path) -> Result<(), Failure> {
     let target = format!("{ROOT}/var");
-    let told = if let Some(state) = &booted.state {
-        let device = format!("/dev/{}", state.name);
-        sys::mount(&device, &target, "ext4", (Flags::NOSUID | Flags::NODEV, ""))
-            .map_err(|error| Failure::StateMount { device, error })?;
-        format!("on {}", state.name)
-    } else {
-        let flags = (Flags::NOSUID | Flags::NODEV, "mode=0755");
-        sys::mount("tmpfs", &target, "tmpfs", flags).map_err(step("mount a tmpfs on /var"))?;
-        "in memory".to_owned()
-    };
+    state::mount(steps, device, &target)?;
     factory::fill(Path::new(&format!("{ROOT}/usr/share/factory/var")), Path::new(&target))
-        .map_err(step("fill /var from /usr/share/factory/var"))?;
-    Ok(told)
+        .map_err(step("fill /var from /usr/share/factory/var"))
 }
 
 /// Lays the overlay over /etc.

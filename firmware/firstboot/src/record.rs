@@ -1,6 +1,6 @@
 //! The record of a boot as a file: written by PID 1, read by `kiln-firstboot disks` under systemd.
 
-use kiln_contract::event::{RECORD, Record, VERSION};
+use kiln_contract::event::{BOOT_RECORD, Record, VERSION};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,9 +41,9 @@ pub(crate) fn to_bytes(record: &Record) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes it below `root` so that a power cut leaves the old one or the new one, whole.
-pub(crate) fn write(root: &Path, record: &Record) -> io::Result<()> {
-    let path = below(root);
+/// Writes it to `path` below `root` so that a power cut leaves the old one or the new one, whole.
+pub(crate) fn write(root: &Path, path: &str, record: &Record) -> io::Result<()> {
+    let path = below(root, path);
     let folder = path.parent().unwrap_or(root);
     fs::create_dir_all(folder)?;
     let beside = path.with_extension("json.new");
@@ -57,7 +57,7 @@ pub(crate) fn write(root: &Path, record: &Record) -> io::Result<()> {
 
 /// The record of the boot that goes on, below `root`.
 pub(crate) fn of_this_boot(root: &Path, proc: &Path) -> Result<Record, Error> {
-    let path = below(root);
+    let path = below(root, BOOT_RECORD);
     let read = |error| Error::Read { path: path.clone(), error };
     let bytes = fs::metadata(&path).map_err(read)?.len();
     if bytes > MAX_BYTES {
@@ -76,14 +76,14 @@ pub(crate) fn of_this_boot(root: &Path, proc: &Path) -> Result<Record, Error> {
     Ok(record)
 }
 
-fn below(root: &Path) -> PathBuf {
-    root.join(RECORD.trim_start_matches('/'))
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{Error, of_this_boot, write};
-    use kiln_contract::event::{RECORD, Record, VERSION};
+    use kiln_contract::event::{BOOT_RECORD, Record, VERSION};
     use kiln_contract::plan::Plan;
     use std::fs;
     use std::path::Path;
@@ -117,7 +117,7 @@ pub(crate) mod tests {
         let root = tempfile::tempdir().unwrap();
         proc_of(root.path(), BOOT);
         for problems in [&["one"][..], &[]] {
-            write(root.path(), &record(problems)).unwrap();
+            write(root.path(), BOOT_RECORD, &record(problems)).unwrap();
             assert_eq!(of_this_boot(root.path(), root.path()).unwrap(), record(problems));
         }
         let folder = root.path().join("var/lib/kiln");
@@ -137,18 +137,18 @@ pub(crate) mod tests {
         };
         assert_eq!(said(), "/var/lib/kiln/first-boot.json: No such file or directory (os error 2)");
 
-        let path = root.path().join(RECORD.trim_start_matches('/'));
+        let path = root.path().join(BOOT_RECORD.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "{").unwrap();
         assert!(matches!(of_this_boot(root.path(), root.path()), Err(Error::Parse { .. })));
 
-        write(root.path(), &Record { version: 2, ..record(&[]) }).unwrap();
+        write(root.path(), BOOT_RECORD, &Record { version: 2, ..record(&[]) }).unwrap();
         assert_eq!(
             said(),
             "/var/lib/kiln/first-boot.json has version 2, this kiln-firstboot reads version 1"
         );
 
-        write(root.path(), &Record { boot_id: "earlier".to_owned(), ..record(&[]) }).unwrap();
+        write(root.path(), BOOT_RECORD, &Record { boot_id: "earlier".to_owned(), ..record(&[]) }).unwrap();
         assert_eq!(
             said(),
             format!("/var/lib/kiln/first-boot.json is of another boot: earlier, while this one is {BOOT}")

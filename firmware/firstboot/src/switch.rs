@@ -1,6 +1,5 @@
 //! The last step: the initramfs gives its memory back and systemd becomes PID 1.
 
-use crate::console::Console;
 use crate::failure::Failure;
 use crate::mounts::ROOT;
 use crate::sys;
@@ -16,11 +15,10 @@ use std::process::Command;
 pub(crate) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// Moves the kernel's file systems over, empties the initramfs, makes the mounted root the root and starts systemd.
-pub(crate) fn to_systemd(console: &mut Console) -> Result<Infallible, Failure> {
+pub(crate) fn to_systemd() -> Result<Infallible, Failure> {
     let step = |what: &str, result: io::Result<()>| {
         result.map_err(|error| Failure::Root { what: what.to_owned(), error })
     };
-    console.milestone("starting systemd");
     for name in ["dev", "proc", "sys", "run"] {
         step(
             &format!("move /{name} to the root"),

@@ -1,7 +1,9 @@
-//! System calls, thinly: everything that std does not have. The only file that may hold `unsafe` (it needs none
-//! yet: rustix has safe forms of them all).
+//! System calls, thinly: everything that std does not have. The only file that may hold `unsafe`: ioctls that
+//! rustix has no safe form of.
+#![allow(unsafe_code, reason = "the one room for it; tests/house looks that it stays so")]
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::ioctl;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex};
 use std::ffi::CString;
@@ -91,6 +93,36 @@ pub(crate) fn take_keys(terminal: &File) -> io::Result<Terminal> {
 /// Sets a terminal as it was, and throws away what was typed in between.
 pub(crate) fn give_back(terminal: &File, before: &Terminal) -> io::Result<()> {
     Ok(rustix::termios::tcsetattr(terminal, OptionalActions::Flush, before)?)
+}
+
+/// Has the kernel read a disk's partition table again. Fails with EBUSY while a partition is in use.
+pub(crate) fn reread_partitions(disk: &File) -> io::Result<()> {
+    // BLKRRPART of linux/fs.h: _IO(0x12, 95).
+    const BLKRRPART: ioctl::Opcode = ioctl::opcode::none(0x12, 95);
+    // SAFETY: this ioctl takes no argument.
+    let call = unsafe { ioctl::NoArg::<BLKRRPART>::new() };
+    // SAFETY: it reads and writes no memory of this process, whatever the descriptor is.
+    Ok(unsafe { ioctl::ioctl(disk, call) }?)
+}
+
+/// Grows a mounted ext4 file system to `blocks` of its own blocks.
+pub(crate) fn grow_ext4(mount_point: &File, blocks: u64) -> io::Result<()> {
+    // EXT4_IOC_RESIZE_FS of linux/fs/ext4/ext4.h: _IOW('f', 16, __u64).
+    const RESIZE: ioctl::Opcode = ioctl::opcode::write::<u64>(b'f', 16);
+    // SAFETY: this ioctl reads one u64 from its argument, which is one.
+    let call = unsafe { ioctl::Setter::<RESIZE, u64>::new(blocks) };
+    // SAFETY: as above; another kind of file answers ENOTTY.
+    Ok(unsafe { ioctl::ioctl(mount_point, call) }?)
+}
+
+/// Makes a directory immutable: nothing can be made in it, by nobody, until it is not. True when it was not so before.
+pub(crate) fn make_immutable(directory: &File) -> io::Result<bool> {
+    let flags = rustix::fs::ioctl_getflags(directory)?;
+    if flags.contains(IFlags::IMMUTABLE) {
+        return Ok(false);
+    }
+    rustix::fs::ioctl_setflags(directory, flags | IFlags::IMMUTABLE)?;
+    Ok(true)
 }
 
 /// Makes a device node, pipe or socket like the one that `metadata` is of.

@@ -30,14 +30,15 @@ mod tests {
     use super::problems;
     use crate::record::tests::{BOOT, proc_of, record};
     use crate::record::write;
+    use kiln_contract::event::BOOT_RECORD;
 
     #[test]
     fn a_record_of_this_boot_speaks_for_it() {
         let root = tempfile::tempdir().unwrap();
         proc_of(root.path(), BOOT);
-        write(root.path(), &record(&[])).unwrap();
+        write(root.path(), BOOT_RECORD, &record(&[])).unwrap();
         assert!(problems(root.path(), root.path()).is_empty());
-        write(root.path(), &record(&["slot sdf-1 is empty", "slot sdf-2 is empty"])).unwrap();
+        write(root.path(), BOOT_RECORD, &record(&["slot sdf-1 is empty", "slot sdf-2 is empty"])).unwrap();
         assert_eq!(problems(root.path(), root.path()), ["slot sdf-1 is empty", "slot sdf-2 is empty"]);
     }
 
@@ -52,15 +53,15 @@ mod tests {
         };
         assert_eq!(
             said(),
-            "what became of the disks in this boot is not known: /var/lib/kiln/first-boot.json: \
+            "what became of the disks in this boot is not known: /run/kiln/boot.json: \
              No such file or directory (os error 2); boot the node again"
         );
-        write(root.path(), &record(&[])).unwrap();
+        write(root.path(), BOOT_RECORD, &record(&[])).unwrap();
         proc_of(root.path(), "the-next-boot");
         assert_eq!(
             said(),
             format!(
-                "what became of the disks in this boot is not known: /var/lib/kiln/first-boot.json is of \
+                "what became of the disks in this boot is not known: /run/kiln/boot.json is of \
                  another boot: {BOOT}, while this one is the-next-boot; boot the node again"
             )
         );
@@ -72,7 +73,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut record = record(&[]);
         record.boot_id.clear();
-        write(root.path(), &record).unwrap();
+        write(root.path(), BOOT_RECORD, &record).unwrap();
         assert_eq!(problems(root.path(), root.path()).len(), 1);
     }
 }

@@ -1,10 +1,10 @@
 //! Recorded trees: sysfs directories as the kernel lays them out, beside disks that are files.
 
 use super::{Disk, Partition, human, scan, table};
-use crate::gpt;
 use kiln_contract::handoff::{Cluster, Handoff, Node, Partitions, VERSION};
 use kiln_contract::partition as types;
 use kiln_contract::policy::Policy;
+use kiln_formats::gpt::{self, Wanted};
 use std::fs;
 use std::path::Path;
 use uuid::Uuid;
@@ -21,6 +21,7 @@ fn guid(disk: u128, partition: usize) -> Uuid {
 pub(crate) fn kiln_disk(name: &str, seed: u128) -> Disk {
     let partition = |(at, (kind, label)): (usize, &(Uuid, &str))| Partition {
         name: format!("{name}{}", at + 1),
+        number: u32::try_from(at + 1).unwrap(),
         size: 1 << 29,
         kind: *kind,
         guid: guid(seed, at + 1),
@@ -35,6 +36,7 @@ pub(crate) fn plain_disk(name: &str) -> Disk {
     Disk {
         name: name.to_owned(),
         size: 10 << 30,
+        sector: 512,
         model: "QEMU HARDDISK".to_owned(),
         serial: String::new(),
         partitions: Vec::new(),
@@ -65,11 +67,29 @@ fn write(path: &Path, text: impl AsRef<[u8]>) {
     fs::write(path, text).unwrap();
 }
 
+/// A disk of one MiB a partition with both copies of a table: (type, guid, label).
+pub(crate) fn disk(sector: u32, partitions: &[(Uuid, Uuid, &str)]) -> Vec<u8> {
+    let wanted: Vec<Wanted> = (partitions.iter().zip(1..))
+        .map(|((type_guid, guid, name), number)| Wanted {
+            number,
+            type_guid: *type_guid,
+            guid: *guid,
+            name: (*name).to_owned(),
+            size: 1,
+            attributes: 0,
+        })
+        .collect();
+    let table = gpt::Table::plan(Uuid::from_u128(99), sector, &wanted).unwrap();
+    let mut bytes = Vec::new();
+    gpt::write(&table, &mut bytes).unwrap();
+    bytes
+}
+
 /// Records a disk: its sysfs directory with three partitions, and its bytes.
-fn record(root: &Path, name: &str, (sector, partition_prefix): (usize, &str)) {
+fn record(root: &Path, name: &str, (sector, partition_prefix): (u32, &str)) {
     let partitions: Vec<_> =
         KINDS.iter().zip(1..).map(|((kind, label), at)| (*kind, guid(7, at), *label)).collect();
-    let bytes = gpt::tests::disk(sector, &partitions);
+    let bytes = disk(sector, &partitions);
     let directory = root.join("sys/class/block").join(name);
     write(&directory.join("size"), format!("{}\n", bytes.len() / 512));
     write(&directory.join("queue/logical_block_size"), format!("{sector}\n"));
@@ -146,7 +166,7 @@ fn an_unreadable_disk_is_told_in_the_table() {
     record(root.path(), "sdb", (512, "sdb"));
     fs::write(root.path().join("dev/sda"), b"short").unwrap();
     let text = table(&scanned(root.path()));
-    assert!(text.contains("  sda (64.0 KiB, Disk of): can't be read"), "{text}");
+    assert!(text.contains("  sda (5.0 MiB, Disk of): can't be read"), "{text}");
     assert!(
         text.contains("    sdb3          4.0 KiB root   root-a    00000000-0000-0007-0000-000000000003"),
         "{text}"

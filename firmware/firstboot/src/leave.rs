@@ -1,0 +1,42 @@
+//! What a boot leaves behind for those who come after it: the record, and the handoff document.
+
+use crate::failure::Failure;
+use crate::mounts::ROOT;
+use crate::record;
+use crate::steps::{Outcome, Steps};
+use kiln_contract::event::{BOOT_RECORD, RECORD};
+use kiln_contract::handoff::{Handoff, RUNTIME_PATH};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Writes both. The record of a boot that wrote to a disk stays on the node until the next that does.
+pub(crate) fn behind(
+    steps: &mut Steps,
+    handoff: &Handoff,
+    (outcome, wrote): (Outcome, bool),
+) -> Result<(), Failure> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error| Failure::Root { what, error }
+    };
+    hand_on(handoff).map_err(failed("keep the handoff document in /run"))?;
+    let record = steps.finish(outcome);
+    record::write(Path::new("/"), BOOT_RECORD, &record).map_err(failed("write the record of this boot"))?;
+    let root = Path::new(ROOT);
+    if wrote || !root.join(RECORD.trim_start_matches('/')).exists() {
+        record::write(root, RECORD, &record).map_err(failed("write the record of the first boot"))?;
+    }
+    Ok(())
+}
+
+/// The document may hold secrets: nobody but root reads it.
+fn hand_on(handoff: &Handoff) -> io::Result<()> {
+    let path = Path::new(RUNTIME_PATH);
+    let folder = path.parent().unwrap_or(Path::new("/run"));
+    DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&handoff.to_bytes())
+}

@@ -1,0 +1,84 @@
+//! What Longhorn finds on a disk, and what it is told of it.
+
+use kiln_contract::policy::{Rule, Slot, Use};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Longhorn's own file at the top of a disk (longhorn-manager, util/util.go: DiskConfigFile).
+const CONFIG: &str = "longhorn-disk.cfg";
+
+/// Writes what Longhorn looks for on an empty, mounted file system. A file that is there is kept. The file must never be
+/// empty nor `{}`: Longhorn reads that as a disk without a UUID, and refuses every replica.
+pub(crate) fn prepare(top: &Path, slot: &Slot) -> io::Result<()> {
+    match fs::create_dir(top.join("replicas")) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let path = top.join(CONFIG);
+    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 2) {
+        return Ok(());
+    }
+    let config = json!({
+        "diskName": &slot.name, "diskUUID": slot.longhorn.to_string(), "diskDriver": "", "state": "ready",
+    });
+    let new = top.join(".longhorn-disk.cfg.kiln");
+    let mut file = File::create(&new)?;
+    file.write_all(config.to_string().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, &path)
+}
+
+/// The annotation `node.longhorn.io/default-disks-config` for the disks that are there; nothing without any.
+pub(crate) fn default_disks_config<'a>(
+    present: impl Iterator<Item = (&'a Rule, &'a Slot)>,
+) -> Option<String> {
+    let disks: Vec<Value> = present
+        .filter(|(rule, _)| rule.usage == Use::Longhorn)
+        .filter_map(|(rule, slot)| {
+            let path = slot.mount_point.as_deref()?;
+            Some(json!({
+                "name": &slot.name, "path": path, "allowScheduling": true,
+                "storageReserved": rule.reserved, "tags": &rule.tags,
+            }))
+        })
+        .collect();
+    (!disks.is_empty()).then(|| Value::Array(disks).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{default_disks_config, prepare};
+    use crate::data::tests::rule;
+    use std::fs;
+
+    #[test]
+    fn what_is_there_is_kept_and_what_is_useless_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let rule = rule("sdf", 1);
+        let path = folder.path().join("longhorn-disk.cfg");
+        for useless in ["", "{}"] {
+            fs::write(&path, useless).unwrap();
+            prepare(folder.path(), &rule.slots[0]).unwrap();
+            let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            assert_eq!(config["diskUUID"], rule.slots[0].longhorn.to_string());
+            assert_eq!((&config["diskDriver"], &config["state"]), (&"".into(), &"ready".into()));
+        }
+        fs::write(&path, r#"{"diskUUID":"mine"}"#).unwrap();
+        prepare(folder.path(), &rule.slots[0]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"diskUUID":"mine"}"#);
+        assert!(folder.path().join("replicas").is_dir());
+    }
+
+    #[test]
+    fn the_annotation_names_the_disks_that_are_there() {
+        let rule = rule("sdf", 2);
+        let text = default_disks_config(std::iter::once((&rule, &rule.slots[1]))).unwrap();
+        assert_eq!(
+            text,
+            r#"[{"allowScheduling":true,"name":"sdf-2","path":"/mnt/longhorn/sdf-2","storageReserved":1073741824,"tags":["ssd"]}]"#
+        );
+        assert_eq!(default_disks_config(std::iter::empty()), None);
+    }
+}

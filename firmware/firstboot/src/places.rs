@@ -1,0 +1,86 @@
+//! Mount points. The root is read-only and shared by nodes, so the folders below its top-level ones are made at each boot:
+//! on a small file system in memory, or on /var when they are there. Each is immutable: when its disk is absent, what was
+//! meant for the disk (Longhorn's replicas, above all) must not fill memory or the state partition instead.
+
+use crate::sys::{self, Flags};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Makes the folders `mount_points` (absolute paths of the system) below `root`, where it is mounted.
+pub(crate) fn make(root: &Path, mount_points: &[&str]) -> io::Result<()> {
+    let on_memory: BTreeSet<&str> =
+        mount_points.iter().filter_map(|path| memory_for(path, mount_points)).collect();
+    for top in on_memory {
+        let target = root.join(top);
+        // What the image has there would be hidden.
+        if fs::read_dir(&target)?.next().is_some() {
+            return Err(io::Error::other(format!("/{top} of the image is not empty")));
+        }
+        let flags = Flags::NOSUID | Flags::NODEV | Flags::NOEXEC;
+        sys::mount("tmpfs", &target.to_string_lossy(), "tmpfs", (flags, "mode=0755,size=64k,nr_inodes=1k"))?;
+    }
+    for path in mount_points {
+        // Below another mount point the folder is made on that file system, by systemd.
+        if inside_another(path, mount_points) || top_of(path).is_none_or(|(_, deeper)| !deeper) {
+            continue;
+        }
+        let folder = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
+        sys::make_immutable(&File::open(&folder)?)?;
+    }
+    Ok(())
+}
+
+/// The top-level folder that must become one in memory for this mount point.
+fn memory_for<'a>(path: &'a str, all: &[&str]) -> Option<&'a str> {
+    let (top, deeper) = top_of(path)?;
+    (deeper && top != "var" && !inside_another(path, all)).then_some(top)
+}
+
+/// First part of a path, and whether there are more.
+fn top_of(path: &str) -> Option<(&str, bool)> {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    Some((parts.next()?, parts.next().is_some()))
+}
+
+fn inside_another(path: &str, all: &[&str]) -> bool {
+    all.iter().any(|other| *other != path && Path::new(path).starts_with(other))
+}
+
+/// True when `path` is absolute and every part of it is a plain name.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    let clean: PathBuf = Path::new(path).components().collect();
+    parts.next() == Some(Component::RootDir)
+        && parts.clone().next().is_some()
+        && parts.all(|part| matches!(part, Component::Normal(_)))
+        && clean.as_os_str() == path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{inside_another, is_plain, memory_for};
+
+    #[test]
+    fn memory_is_for_what_is_deeper_than_the_root_has() {
+        let all = ["/mnt/longhorn/a", "/storage", "/storage/longhorn", "/var/lib/x"];
+        let memory: Vec<_> = all.iter().map(|path| memory_for(path, &all)).collect();
+        assert_eq!(memory, [Some("mnt"), None, None, None]);
+        assert!(inside_another("/storage/longhorn", &all));
+        assert!(!inside_another("/storage", &all));
+    }
+
+    #[test]
+    fn only_plain_absolute_paths_are_plain() {
+        for good in ["/mnt/a", "/storage"] {
+            assert!(is_plain(good), "{good}");
+        }
+        for bad in ["", "/", "mnt", "/mnt/../etc", "/mnt//a", "/mnt/./a", "/mnt/a/"] {
+            assert!(!is_plain(bad), "{bad}");
+        }
+    }
+}
