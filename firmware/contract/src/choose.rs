@@ -301,4 +301,4 @@ fn lost(disk: &Disk) -> Option<Vec<Signature>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

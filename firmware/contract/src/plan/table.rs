@@ -52,10 +52,11 @@ pub fn table(machine: &Machine, plan: &Plan) -> String {
     }
     for problem in &plan.problems {
         text.push('\n');
-        let [what, next] = problem_words(problem, machine);
-        for (mark, words) in [("* ", what), ("  ", next)] {
-            for (line, words) in wrap(&words, WIDTH - 2).into_iter().enumerate() {
-                let _ = writeln!(text, "{}{words}", if line == 0 { mark } else { "  " });
+        let mut indent = "* ";
+        for words in problem_words(problem, machine) {
+            for line in wrap(&words, WIDTH - 2) {
+                let _ = writeln!(text, "{indent}{line}");
+                indent = "  ";
             }
         }
     }
@@ -103,13 +104,13 @@ fn summary(plan: &Plan) -> String {
 
 fn action_words(action: &Action) -> String {
     match action {
-        Action::Keep(place) => format!("kept: {}", place_words(place)),
-        Action::Resume(place) => format!("formatted to the end: {}", place_words(place)),
-        Action::Provision(place) => format!("formatted: {}", place_words(place)),
+        Action::Keep(place) => format!("keep as {}", place_words(place)),
+        Action::Resume(place) => format!("finish formatting as {}", place_words(place)),
+        Action::Provision(place) => format!("format as {}", place_words(place)),
         Action::Erase(place, lost) => {
-            format!("ERASED, then formatted: {}; lost: {}", place_words(place), signature_words(lost))
+            format!("ERASE, then format as {}; lost: {}", place_words(place), signature_words(lost))
         }
-        Action::Leave(rule) => format!("left as it is: rule {rule}"),
+        Action::Leave(rule) => format!("leave for rule {rule}"),
         Action::Ignore(obstacle) => format!("not touched: {}", obstacle_words(obstacle)),
     }
 }
@@ -153,57 +154,60 @@ fn signature_words(signatures: &[Signature]) -> String {
     if words.is_empty() { "something unknown".to_owned() } else { words.join(", ") }
 }
 
-/// What is wrong, and what to do next.
-fn problem_words(problem: &Problem, machine: &Machine) -> [String; 2] {
-    let word = |name: &String| telling(name, machine);
+/// What is wrong, and what to do next: paragraphs.
+fn problem_words(problem: &Problem, machine: &Machine) -> Vec<String> {
+    let each =
+        |disks: &[String]| disks.iter().map(|disk| format!("{disk}: {}", telling(disk, machine))).collect();
     match problem {
-        Problem::Missing { rule, slots } => [
+        Problem::Missing { rule, slots } => vec![
             format!("Rule {rule}: no disk for {}.", slots.join(", ")),
-            "Nothing that is attached fits its `match:`. Attach the disk, or change the rule.".to_owned(),
+            "Nothing else that is attached fits its `match:`. Attach the disk, or change the rule."
+                .to_owned(),
         ],
         Problem::Guarded { rule, slots, disks } => {
-            let what = disks.iter().map(|(disk, obstacle)| format!("{disk}: {}", obstacle_words(obstacle)));
-            let next = disks.iter().map(|(disk, obstacle)| way_out(disk, obstacle, machine));
-            [
-                format!(
-                    "Rule {rule}: no disk may be taken for {}. These fit: {}.",
-                    slots.join(", "),
-                    what.collect::<Vec<_>>().join("; ")
-                ),
-                next.collect::<Vec<_>>().join(" "),
-            ]
+            let slots = slots.join(", ");
+            let mut words =
+                vec![format!("Rule {rule}: no disk for {slots}. These fit, and may not be taken:")];
+            words.extend(disks.iter().map(|(disk, obstacle)| {
+                format!("{disk}: {}. {}", obstacle_words(obstacle), way_out(disk, obstacle, machine))
+            }));
+            words
         }
         Problem::Ambiguous { rule, wanted, disks } => {
-            let words = disks.iter().map(|disk| format!("{disk} has {}", word(disk)));
-            [
+            let mut words = vec![
                 format!("Rule {rule}: {wanted} wanted, and {} disks fit: {}.", disks.len(), disks.join(", ")),
-                format!(
-                    "Add words to its `match:` or `exclude:` that tell them apart, or raise `count:`; {}.",
-                    words.collect::<Vec<_>>().join(", ")
-                ),
-            ]
+                "Raise `count:`, or add to its `match:` or `exclude:` what tells them apart:".to_owned(),
+            ];
+            words.extend::<Vec<String>>(each(disks));
+            words
         }
-        Problem::Overlap { disk, rules } => [
-            format!("{disk} fits more than one rule: {}.", rules.join(", ")),
-            format!(
-                "Add words to `match:`, or to `exclude:` of all rules but one, that tell; {disk} has {}.",
-                word(disk)
-            ),
-        ],
-        Problem::Twins { slot, disks } => [
-            format!("{} all say that they are {slot}.", disks.join(", ")),
-            "Take out all but one. If one is a copy of the other, take out the older one; if they are one disk on two \
-             paths (multipath), connect one path only."
+        Problem::Overlap { disk, rules } => {
+            let mut words = vec![
+                format!("{disk} fits more than one rule: {}.", rules.join(", ")),
+                "Add to `match:`, or to `exclude:` of all of them but one, what tells:".to_owned(),
+            ];
+            words.extend::<Vec<String>>(each(std::slice::from_ref(disk)));
+            words
+        }
+        Problem::Twins { slot, disks } => vec![
+            format!("More than one disk says that it is {slot}: {}.", disks.join(", ")),
+            "Take out all but one: the copy, or the one with older data. If they are one disk on two paths \
+             (multipath, which is not supported), connect one path only."
                 .to_owned(),
         ],
         Problem::Erase { serial, disks } => {
-            let booted =
-                machine.disks.iter().find(|disk| disk.booted && disk.serial == *serial).map(|disk| &disk.name);
-            let next = match booted {
-                Some(disk) => format!("{disk} is what the machine was booted from: take {serial} off the list."),
-                None => format!("It has to mean one disk: take {serial} off the list, or take disks out."),
+            let is_booted = |disk: &&Disk| disk.booted && disk.serial == *serial;
+            let next = match machine.disks.iter().find(is_booted) {
+                Some(disk) => {
+                    format!("The machine was booted from {}. Take the number off the list.", disk.name)
+                }
+                None => "It has to mean one disk: take the number off the list, or the other disks out."
+                    .to_owned(),
             };
-            [format!("`erase:` lists serial number {serial}, which is that of {}.", disks.join(", ")), next]
+            vec![
+                format!("`erase:` lists serial number {serial}, which belongs to {}.", disks.join(", ")),
+                next,
+            ]
         }
     }
 }
@@ -213,32 +217,30 @@ fn way_out(name: &str, obstacle: &Obstacle, machine: &Machine) -> String {
     let serial =
         machine.disks.iter().find(|disk| disk.name == name).map(|disk| &*disk.serial).unwrap_or_default();
     match obstacle {
-        Obstacle::Signatures(_) if serial.is_empty() => format!(
-            "If nothing on {name} is needed any more, empty it by hand: it has no serial number that could be listed \
-             under `erase:`."
-        ),
+        Obstacle::Signatures(_) if serial.is_empty() => {
+            "If nothing on it is needed any more, empty it by hand (`wipefs --all`): it has no serial number that \
+             could be listed under `erase:`."
+                .to_owned()
+        }
         Obstacle::Signatures(_) => {
-            format!(
-                "If nothing on {name} is needed any more, list its serial number under `erase:`: {serial}."
-            )
+            format!("If nothing on it is needed any more, list its serial number under `erase:`: {serial}")
         }
-        Obstacle::ForeignCluster | Obstacle::ForeignNode(_) => format!(
-            "If nothing on {name} is needed any more, empty it by hand (`wipefs --all`): `erase:` does not cover \
-             disks of Kiln."
-        ),
-        Obstacle::Removable => format!(
-            "To take {name}, name it in the rule's `match:` ({}); a stick that is not meant: take it out.",
-            telling(name, machine)
-        ),
-        Obstacle::ReadOnly => {
-            format!("Make {name} writable: a switch, a jumper, or the controller's settings.")
+        Obstacle::ForeignCluster | Obstacle::ForeignNode(_) => {
+            "If nothing on it is needed any more, empty it by hand (`wipefs --all`): `erase:` does not cover disks of \
+             Kiln."
+                .to_owned()
         }
-        Obstacle::Unreadable(_) => format!("Look after {name}: its cable, then the disk itself."),
-        Obstacle::Duplicate(_) => format!(
-            "{name} has a serial number or WWN that another disk has, too: take one out, or, if they are one disk on \
-             two paths (multipath), connect one path only."
-        ),
-        Obstacle::TooSmall(_) => format!("Give the rule's `match:` a minimum size that leaves {name} out."),
+        Obstacle::Removable => {
+            format!("If it is meant, name it in `match:`, by {}; if not, take it out.", telling(name, machine))
+        }
+        Obstacle::ReadOnly => "Make it writable: a switch, a jumper, or the controller's settings.".to_owned(),
+        Obstacle::Unreadable(_) => "Look after its cable, then the disk itself.".to_owned(),
+        Obstacle::Duplicate(_) => {
+            "They have one serial number or WWN: take one out, or, if they are one disk on two paths (multipath, which \
+             is not supported), connect one path only."
+                .to_owned()
+        }
+        Obstacle::TooSmall(_) => "Give the rule's `match:` a `min_size:` that leaves it out.".to_owned(),
         Obstacle::Unmatched | Obstacle::Excluded(_) | Obstacle::Spare | Obstacle::Refused => String::new(),
     }
 }
@@ -246,9 +248,10 @@ fn way_out(name: &str, obstacle: &Obstacle, machine: &Machine) -> String {
 /// The word of `match` that means this disk and no other of the machine.
 fn telling(name: &str, machine: &Machine) -> String {
     let Some(disk) = machine.disks.iter().find(|disk| disk.name == name) else { return String::new() };
-    let words: [(&str, fn(&Disk) -> &str); 3] =
+    type Word = fn(&Disk) -> &str;
+    let words: [(&str, Word); 3] =
         [("serial", |disk| &disk.serial), ("wwn", |disk| &disk.wwn), ("path", |disk| &disk.path)];
-    let tells = |word: fn(&Disk) -> &str| {
+    let tells = |word: Word| {
         !word(disk).is_empty() && machine.disks.iter().filter(|other| word(other) == word(disk)).count() == 1
     };
     let word = words.into_iter().find(|(_, word)| tells(*word));
