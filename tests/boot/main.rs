@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod buses;
 mod damage;
+mod direct;
+mod disks;
+mod foreign;
 mod healthy;
 mod nodes;
 mod ssh;

@@ -48,22 +48,37 @@ impl Site {
 /// The example, with this run's key in place of its own, built.
 pub(crate) fn site() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
+    SITE.get_or_init(|| built("boot", |cluster| cluster))
+}
+
+/// The same for disks with sectors of 4096 bytes.
+pub(crate) fn large_sectors() -> &'static Site {
+    static SITE: OnceLock<Site> = OnceLock::new();
     SITE.get_or_init(|| {
-        let folder = shared().join("boot");
-        fs::create_dir_all(&folder).unwrap();
-        let key = key_pair(&folder, "key");
-        let stranger = key_pair(&folder, "stranger");
-        let example = fs::read_to_string(top().join("templates/example/cluster.yaml")).unwrap();
-        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-        let cluster = with_key(&example, public.trim());
-        let path = folder.join("cluster.yaml");
-        // An unchanged file is left alone: `kiln build` then has nothing to do.
-        if fs::read_to_string(&path).ok().as_ref() != Some(&cluster) {
-            fs::write(&path, cluster).unwrap();
-        }
-        build(&folder, ["-f", "cluster.yaml", "-o", "dist"]);
-        Site { output: folder.join("dist"), key, stranger }
+        built("boot-large-sectors", |cluster| {
+            let large = cluster.replace("    network:", "    sector_size: 4096\n    network:");
+            assert_ne!(large, cluster, "the example no longer has nodes with networks:\n{cluster}");
+            large
+        })
     })
+}
+
+/// Builds the example, changed by `edit`, in a folder of this name.
+fn built(name: &str, edit: impl FnOnce(String) -> String) -> Site {
+    let folder = shared().join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let key = key_pair(&folder, "key");
+    let stranger = key_pair(&folder, "stranger");
+    let example = fs::read_to_string(top().join("templates/example/cluster.yaml")).unwrap();
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let cluster = edit(with_key(&example, public.trim()));
+    let path = folder.join("cluster.yaml");
+    // An unchanged file is left alone: `kiln build` then has nothing to do.
+    if fs::read_to_string(&path).ok().as_ref() != Some(&cluster) {
+        fs::write(&path, cluster).unwrap();
+    }
+    build(&folder, ["-f", "cluster.yaml", "-o", "dist"]);
+    Site { output: folder.join("dist"), key, stranger }
 }
 
 /// The cluster file with one key in place of all others.

@@ -6,6 +6,7 @@ use crate::{
 };
 use serde_json::json;
 use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -290,4 +291,26 @@ fn faults_hit_what_they_are_meant_for() {
         let bytes = fs::read(&path).unwrap();
         assert_eq!([0, 1, 2, 3].map(|index| bytes[index * 2048] == 7), arrives, "{fault:?}");
     }
+}
+
+/// A frame of the guest's card arrives at the link's other side, with the card's address as its sender.
+#[test]
+fn a_link_carries_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, other) = Link::pair("02:00:00:00:00:01", "02:00:00:00:00:02").unwrap();
+    assert_eq!((link.local, link.remote), (other.remote, other.local));
+    let side = UdpSocket::bind((Ipv4Addr::LOCALHOST, other.local)).unwrap();
+    side.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut machine = talker(folder.path(), "here");
+    machine.cards = vec![Network::default().into(), link.into()];
+    machine.control = true;
+    let mut running = machine.start().unwrap();
+    let times = json!({"initial": 50, "max": 50, "rounds": 5, "step": 1});
+    running.execute("announce-self", &times).unwrap();
+    let mut frame = [0; 2048];
+    let length = side.recv(&mut frame).unwrap();
+    // Destination, sender, and RARP's EtherType (RFC 903).
+    assert!(length >= 14);
+    assert_eq!(frame[..6], [0xff; 6]);
+    assert_eq!(frame[6..14], [2, 0, 0, 0, 0, 1, 0x80, 0x35]);
 }
