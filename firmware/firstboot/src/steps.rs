@@ -97,6 +97,7 @@ impl Steps {
     }
 
     /// What went wrong so far.
+    #[cfg(test)]
     pub(crate) fn problems(&self) -> &[String] {
         &self.problems
     }

@@ -154,7 +154,7 @@ fn the_record_has_what_ended_and_what_went_wrong() {
     assert_eq!((record.cluster.as_str(), record.node.as_str()), ("lab", "n1"));
     assert_eq!(record.boot_id, BOOT);
     assert_eq!(record.problems, ["slot sdf-2 stays empty: sdc can't be formatted"]);
-    assert_eq!(record.problems, steps.problems());
+    assert_eq!(record.problems, steps.problems);
     let steps: Vec<_> = record.steps.iter().map(|event| event.step.as_str()).collect();
     assert_eq!(steps, ["modules", "disk", "format", "provision", "format"]);
     assert!(record.steps.iter().all(|event| event.state != State::Begun));
