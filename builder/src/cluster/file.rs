@@ -1,6 +1,13 @@
 //! The cluster file as it is written: every key optional to the type, every value with its place. The JSON
 //! Schema comes from these types, and so does the reader.
 
+mod disks;
+
+pub use disks::{
+    DataDiskSection, DiskUse, DisksSection, Encryption, FileSystem, MatchSection, SystemDiskSection,
+    Transport,
+};
+
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
 use super::tree::{Tree, Value};
 use crate::diag::{Fault, Span};
@@ -33,6 +40,8 @@ document! {
         users: Vec<UserSection>,
         /// The SSH server of every node.
         ssh: SshSection,
+        /// The disks of every node that has no `disks` of its own.
+        disks: DisksSection,
     }
 }
 
@@ -325,6 +334,8 @@ document! {
         /// Logical sector size of the disk in bytes: 512 (default) or 4096.
         #[schemars(extend("enum" = [512, 4096, null]))]
         sector_size: Spanned<u32>,
+        /// What the node's disks are for, instead of what the file's top says of them.
+        disks: DisksSection,
     }
 }
 

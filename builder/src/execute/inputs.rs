@@ -119,6 +119,7 @@ fn root_inputs(cluster: &Cluster, set: &lock::Root, overlays: &[Overlay]) -> Inp
         ("scripts skipped".into(), skipped.join(" ")),
         ("kernel arguments".into(), cluster.base.kernel_arguments.join(" ")),
         ("root size".into(), size),
+        ("places of disks".into(), cluster.mount_roots().into_iter().collect::<Vec<_>>().join(" ")),
     ])
 }
 
