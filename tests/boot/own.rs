@@ -6,7 +6,7 @@ use crate::ext4;
 use crate::nodes::{machine as uefi, report, site};
 use crate::seed::handoff;
 use kiln_qemu::{Bus, Disk, Running, Source, free_port};
-use kiln_tests::{said, shared, succeed, tool};
+use kiln_tests::{shared, succeed, tool};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::net::Ipv4Addr;

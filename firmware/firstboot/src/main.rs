@@ -135,13 +135,15 @@ fn decide(steps: &mut Steps, cmdline: &CommandLine, (machine, plan): (&Machine, 
     if cmdline.report {
         consent::report(steps, &table);
     }
-    if plan.writes() || !plan.problems.is_empty() {
+    let destructive = plan.is_destructive();
+    // A plan that loses data is shown with the question about it.
+    if !destructive && (plan.writes() || !plan.problems.is_empty()) {
         steps.console().print(&format!("\n{table}\n"));
     }
     for problem in &plan.problems {
-        steps.problem(in_words(problem, machine));
+        steps.shown_problem(in_words(problem, machine));
     }
-    match consent::consent(steps, &table, plan.is_destructive(), cmdline.countdown) {
+    match consent::consent(steps, &table, destructive, cmdline.countdown) {
         Consent::Go => plan,
         Consent::Stopped => plan.stopped(),
     }
