@@ -1,5 +1,6 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
+use crate::iscsi::Iscsi;
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,6 +11,8 @@ pub const PATH: &str = "kiln/handoff.json";
 pub const RUNTIME_PATH: &str = "/run/kiln/handoff.json";
 /// The only version that this code writes and reads.
 pub const VERSION: u32 = 2;
+/// Where the first boot leaves a copy, for root alone, for services that run later.
+pub const KEPT: &str = "/run/kiln/handoff.json";
 /// No honest document is larger; more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 1 << 20;
 
@@ -28,6 +31,9 @@ pub struct Handoff {
     /// What its disks are for.
     #[serde(default)]
     pub disks: Policy,
+    /// What it has of other machines' disks, and what others have of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iscsi: Option<Iscsi>,
 }
 
 /// Which cluster the node belongs to.
@@ -129,6 +135,9 @@ impl Handoff {
             let want = "32 lower-case hexadecimal digits, not all zero";
             return Err(Error::Field { field: "node.machine_id", value: id.clone(), want });
         }
+        if let Some((field, value, want)) = self.iscsi.as_ref().and_then(Iscsi::fault) {
+            return Err(Error::Field { field, value: value.to_owned(), want });
+        }
         Ok(())
     }
 }
@@ -153,6 +162,7 @@ mod tests {
                 state_filesystem: Uuid::from_u128(7),
             },
             disks: Policy::default(),
+            iscsi: None,
         }
     }
 
