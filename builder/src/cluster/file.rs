@@ -1,6 +1,12 @@
 //! The cluster file as it is written: every key optional to the type, every value with its place. The JSON
 //! Schema comes from these types, and so does the reader.
 
+mod iscsi;
+
+pub use iscsi::{
+    ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, LunFileSystem, ServedLunSection,
+};
+
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
 use super::tree::{Tree, Value};
 use crate::diag::{Fault, Span};
@@ -325,6 +331,10 @@ document! {
         /// Logical sector size of the disk in bytes: 512 (default) or 4096.
         #[schemars(extend("enum" = [512, 4096, null]))]
         sector_size: Spanned<u32>,
+        /// LUNs of iSCSI targets that the node mounts.
+        iscsi: Spanned<Vec<IscsiSection>>,
+        /// LUNs that the node serves to others over iSCSI.
+        iscsi_target: IscsiTargetSection,
     }
 }
 

@@ -4,6 +4,8 @@ pub use super::file::{Architecture, Distribution, Role, Suite};
 use super::identity::Identity;
 use crate::diag::nearest;
 use ipnet::IpNet;
+use kiln_contract::iscsi::Iscsi;
+use kiln_contract::policy::FileSystem;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -129,6 +131,8 @@ pub struct Node {
     pub users: Vec<User>,
     /// Logical sector size in bytes, 512 or 4096.
     pub sector_size: u32,
+    /// LUNs that it mounts and LUNs that it serves.
+    pub iscsi: Option<Iscsi>,
 }
 
 /// How a node reaches its network.
@@ -267,10 +271,26 @@ impl Cluster {
         if node.users.iter().any(|user| user.sudo) {
             packages.insert("sudo".to_owned());
         }
+        let luns = node.iscsi.iter().flat_map(|iscsi| &iscsi.luns);
+        if luns.into_iter().any(|lun| lun.filesystem == FileSystem::Xfs) {
+            packages.insert("xfsprogs".to_owned());
+        }
         packages
+    }
+    /// Mount points that must be in the root itself, because it is read-only: those of all nodes, so that nodes with
+    /// the same packages share one root.
+    pub fn mount_points(&self) -> BTreeSet<String> {
+        let luns = self.nodes.iter().flat_map(|node| &node.iscsi).flat_map(|iscsi| &iscsi.luns);
+        let points = luns.map(|lun| &lun.mount_point);
+        points.filter(|point| !is_writable(point)).cloned().collect()
     }
     /// Kernel modules that the overlays want at boot.
     pub fn modules(&self) -> BTreeSet<String> {
         self.overlays.iter().flat_map(|overlay| overlay.modules.iter().cloned()).collect()
     }
+}
+
+/// True when a folder can be made at that path on a node that runs.
+pub(super) fn is_writable(path: &str) -> bool {
+    ["/var/", "/srv/", "/mnt/", "/opt/", "/home/", "/root/"].iter().any(|top| path.starts_with(top))
 }

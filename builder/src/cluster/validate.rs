@@ -2,6 +2,7 @@
 //! counts only when none was.
 
 mod base;
+mod iscsi;
 mod network;
 mod overlays;
 mod people;
@@ -105,11 +106,17 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let base = check.base(file.base.as_ref());
     let overlays = check.overlays(file.overlays.as_ref());
     let users = check.users(file.users.as_ref(), &[]);
-    let nodes = check.nodes(file.nodes.as_ref(), &time_zone, &users);
+    let mut nodes = check.nodes(file.nodes.as_ref(), &time_zone, &users);
+    let cluster_id = identity::cluster_id(id.as_deref().unwrap_or_default());
+    if let Some(sections) = &file.nodes {
+        let around = iscsi::Around { id: cluster_id, overlays: &overlays };
+        check.iscsi(&sections.value, &mut nodes, &around);
+    }
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
+    id?;
     Some(Cluster {
-        id: identity::cluster_id(&id?),
+        id: cluster_id,
         name: name?,
         endpoint,
         domain,
@@ -189,6 +196,7 @@ impl Check<'_> {
                 packages,
                 users,
                 sector_size,
+                iscsi: None,
             });
         }
         nodes

@@ -239,6 +239,15 @@ pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tre
     for overlay in making.overlays {
         overlay.lay(&mut tree, time);
     }
+    let mut folder = Entry::directory();
+    folder.meta.mtime = time;
+    for point in making.cluster.mount_points() {
+        let point = point.trim_start_matches('/');
+        if !tree.contains(point) {
+            tree.make_parents(point, &folder);
+            tree.insert(point, folder.clone());
+        }
+    }
     let mut helper = Entry::new(Kind::File(Content::bytes(boot::helper::AMD64)), 0o755);
     helper.meta.mtime = time;
     let mut parent = Entry::directory();

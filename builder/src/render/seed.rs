@@ -54,6 +54,7 @@ pub fn seed(cluster: &Cluster, node: &Node) -> Result<Seed, Error> {
                 state_filesystem: identity.filesystem_uuid(LABEL_STATE, Medium::Disk),
             },
             disks: Policy::default(),
+            iscsi: node.iscsi.clone(),
         },
     })
 }
