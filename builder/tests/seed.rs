@@ -102,6 +102,74 @@ fn handoffs_are_what_the_device_reads() {
     }
 }
 
+/// What a cluster file says of disks is what the device is told, with every identifier.
+#[test]
+fn disks_are_handed_over() {
+    const DISKS: &str = r"
+apiVersion: kiln/v1
+cluster: { name: disks }
+overlays: [longhorn]
+disks:
+  system: { swap: 1.5GiB, encrypt: tpm2 }
+  data:
+    - name: sdf
+      match: { model: Samsung SSD 870*, min_size: 400GB, max_size: 600GB, rotational: false, transport: sata }
+      exclude: [{ serial: S9* }]
+      count: 2
+      use: longhorn
+      filesystem: xfs
+      mount_options: [noatime]
+      tags: [ssd]
+      reserved: 20GiB
+      encrypt: auto
+    - { name: stick, match: { transport: usb }, use: mount, mount_point: /storage/stick }
+    - { name: ceph, match: { serial: '*' }, use: raw }
+  erase: [S123]
+nodes:
+  - name: a
+  - name: b
+  - { name: c, disks: { data: [{ name: vg, match: { wwn: '0x5*' }, count: 2, use: lvm }] } }
+  - { name: d, disks: {} }
+";
+    let cluster = load(DISKS);
+    let policies: Vec<_> = cluster.nodes.iter().map(|node| kiln::render::policy(&cluster, node)).collect();
+    let json = serde_json::to_string_pretty(&policies).expect("JSON");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("seed");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("disks", json));
+
+    let slots = || policies.iter().flat_map(|policy| &policy.data).flat_map(|rule| &rule.slots);
+    let mut ids: Vec<_> =
+        slots().flat_map(|slot| [slot.partition, slot.filesystem, slot.luks, slot.longhorn]).collect();
+    let before = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((before, ids.len()), (40, 40), "no identifier is shared");
+    let beginnings: std::collections::BTreeSet<String> =
+        slots().map(|slot| slot.longhorn.to_string()[..4].to_owned()).collect();
+    assert_eq!(beginnings.len(), slots().count());
+
+    assert_eq!(cluster.mount_roots().into_iter().collect::<Vec<_>>(), ["mnt", "storage"]);
+    let needs = |node: &str, packages: &[&str]| {
+        let all = cluster.packages(cluster.node(node).expect("the node"));
+        packages.iter().all(|package| all.contains(*package))
+    };
+    assert!(needs("a", &["xfsprogs", "cryptsetup-bin", "systemd-cryptsetup"]) && !needs("a", &["lvm2"]));
+    assert!(needs("c", &["lvm2"]) && !needs("c", &["xfsprogs"]) && !needs("d", &["lvm2"]));
+}
+
+/// A node without `disks` is told of none.
+#[test]
+fn no_disks_are_none() {
+    for cluster in clusters() {
+        for node in &cluster.nodes {
+            assert_eq!(kiln::render::policy(&cluster, node), Default::default());
+        }
+    }
+}
+
 #[test]
 fn cloud_init_takes_every_document() {
     let folder = tempfile::tempdir().expect("folder");

@@ -1,11 +1,15 @@
 //! The cluster file as it is written: every key optional to the type, every value with its place. The JSON
 //! Schema comes from these types, and so does the reader.
 
+mod disks;
+
+pub use disks::{
+    DataDiskSection, DiskUse, DisksSection, Encryption, FileSystem, MatchSection, SystemDiskSection,
+    Transport,
+};
 mod iscsi;
 
-pub use iscsi::{
-    ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, LunFileSystem, ServedLunSection,
-};
+pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
 
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
 use super::tree::{Tree, Value};
@@ -39,6 +43,8 @@ document! {
         users: Vec<UserSection>,
         /// The SSH server of every node.
         ssh: SshSection,
+        /// The disks of every node that has no `disks` of its own.
+        disks: DisksSection,
     }
 }
 
@@ -331,6 +337,8 @@ document! {
         /// Logical sector size of the disk in bytes: 512 (default) or 4096.
         #[schemars(extend("enum" = [512, 4096, null]))]
         sector_size: Spanned<u32>,
+        /// What the node's disks are for, instead of what the file's top says of them.
+        disks: DisksSection,
         /// LUNs of iSCSI targets that the node mounts.
         iscsi: Spanned<Vec<IscsiSection>>,
         /// LUNs that the node serves to others over iSCSI.

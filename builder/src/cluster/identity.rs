@@ -1,6 +1,7 @@
 //! Identifiers: each is UUIDv5 (RFC 9562 §5.5) of (cluster id, node, purpose, medium), so that a build
 //! repeats them and no two nodes, and no stick and the disk made from it, share one.
 
+use std::collections::BTreeSet;
 use uuid::{Uuid, uuid};
 
 /// Namespace of cluster ids. Fixed for ever: all that exists derives from it.
@@ -93,12 +94,56 @@ impl Identity {
     pub fn lun_filesystem(&self, name: &str) -> Uuid {
         self.of(&format!("iscsi-lun-filesystem {name}"))
     }
+    /// UUID of the LUKS header in the partition with this label.
+    pub fn luks_uuid(&self, label: &str, medium: Medium) -> Uuid {
+        self.on(&format!("luks-uuid {label}"), medium)
+    }
+    /// Unique GUID of the partition on the data disk in this slot. It outlives the system disk, whatever that is.
+    pub fn data_partition(&self, slot: &str) -> Uuid {
+        self.of(&format!("data-partition {slot}"))
+    }
+    /// UUID of the file system on the data disk in this slot.
+    pub fn data_filesystem(&self, slot: &str) -> Uuid {
+        self.of(&format!("data-filesystem {slot}"))
+    }
+    /// UUID of the LUKS header on the data disk in this slot.
+    pub fn data_luks(&self, slot: &str) -> Uuid {
+        self.of(&format!("data-luks {slot}"))
+    }
     /// Any other identifier of the node.
     pub fn of(&self, purpose: &str) -> Uuid {
         derive(self.cluster, &[&self.node, purpose])
     }
     fn on(&self, purpose: &str, medium: Medium) -> Uuid {
         derive(self.cluster, &[&self.node, purpose, medium.as_str()])
+    }
+}
+
+/// Gives Longhorn's UUIDs of disks: the first four characters of each are unique in the cluster, so that
+/// they are told apart where they are cut short. Whoever asks first keeps the first choice, so disks that are added
+/// at the end of a cluster file change none before them.
+#[derive(Debug, Default)]
+pub struct LonghornDisks {
+    taken: BTreeSet<u16>,
+}
+
+impl LonghornDisks {
+    /// Most disks that a cluster can have: a quarter of all beginnings, so that a free one is soon found.
+    pub const MOST: usize = 1 << 14;
+
+    /// The UUID of the disk in a node's slot. Nothing when [`Self::MOST`] have been given.
+    pub fn give(&mut self, identity: &Identity, slot: &str) -> Option<Uuid> {
+        if self.taken.len() >= Self::MOST {
+            return None;
+        }
+        let choice = |number: u32| match number {
+            0 => identity.of(&format!("longhorn-disk {slot}")),
+            number => identity.of(&format!("longhorn-disk {slot} {number}")),
+        };
+        (0..).map(choice).find(|uuid| {
+            let [first, second, ..] = uuid.into_bytes();
+            self.taken.insert(u16::from_be_bytes([first, second]))
+        })
     }
 }
 
@@ -109,7 +154,7 @@ fn derive(cluster: Uuid, parts: &[&str]) -> Uuid {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, Medium, cluster_id};
+    use super::{Identity, LonghornDisks, Medium, cluster_id};
     use std::collections::BTreeSet;
 
     fn all(node: &str) -> Vec<String> {
@@ -160,5 +205,46 @@ mod tests {
             (id.iscsi_initiator(), id.iscsi_target(), id.served_lun("a"), id.lun_partition("a"), id.lun_filesystem("a")),
             @""
         );
+    }
+
+    /// A disk with data on it is known by these.
+    #[test]
+    fn frozen_of_disks() {
+        let id = Identity::new(cluster_id("home"), "k3s1");
+        insta::assert_debug_snapshot!((
+            id.data_partition("sdf-1"),
+            id.data_filesystem("sdf-1"),
+            id.data_luks("sdf-1"),
+            id.luks_uuid("state", Medium::Disk),
+            LonghornDisks::default().give(&id, "sdf-1"),
+        ), @r#"
+        (
+            0ff22794-f834-57b0-bcfe-c6ab22c79c69,
+            d922008f-4d06-5a12-8c90-02c75550982e,
+            c51139e0-62ca-5cdc-81ae-9f00534082cb,
+            e9a0c9d8-1f89-501e-aefb-0f19354b64f7,
+            Some(
+                e9ef3812-977a-58fb-909b-2bf1b0b6420f,
+            ),
+        )
+        "#);
+    }
+
+    #[test]
+    fn beginnings_of_longhorn_disks_are_unique_and_repeat() {
+        let all = || {
+            let mut disks = LonghornDisks::default();
+            let mut all = Vec::new();
+            for node in 0..LonghornDisks::MOST / 4 {
+                let id = Identity::new(cluster_id("home"), &format!("node-{node}"));
+                all.extend((1..=4).map(|slot| disks.give(&id, &format!("sdf-{slot}")).unwrap()));
+            }
+            assert_eq!(disks.give(&Identity::new(cluster_id("home"), "more"), "sdf-1"), None);
+            all
+        };
+        let beginnings: BTreeSet<String> =
+            all().iter().map(|uuid| uuid.to_string()[..4].to_owned()).collect();
+        assert_eq!(beginnings.len(), LonghornDisks::MOST);
+        assert_eq!(all(), all());
     }
 }

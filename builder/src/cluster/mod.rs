@@ -13,8 +13,8 @@ mod validate;
 mod words;
 
 pub use model::{
-    AUTO_FIRMWARE, Architecture, Base, Cluster, Distribution, Firmware, Fixed, Interface, Location, Mirror,
-    Network, Node, Overlay, Role, Suite, UnknownNode, User,
+    AUTO_FIRMWARE, Architecture, Base, Cluster, DiskRule, DiskSlot, Disks, Distribution, Firmware, Fixed,
+    Interface, Location, Mirror, Network, Node, Overlay, Role, Suite, UnknownNode, User,
 };
 pub use read::{Spanned, Text};
 

@@ -1,6 +1,10 @@
 //! The cluster as the rest of Kiln sees it: every value valid, every default filled in.
 
+mod disks;
+
 pub use super::file::{Architecture, Distribution, Role, Suite};
+pub use disks::{DiskRule, DiskSlot, Disks};
+
 use super::identity::Identity;
 use crate::diag::nearest;
 use ipnet::IpNet;
@@ -131,6 +135,8 @@ pub struct Node {
     pub users: Vec<User>,
     /// Logical sector size in bytes, 512 or 4096.
     pub sector_size: u32,
+    /// What its disks are for.
+    pub disks: Disks,
     /// LUNs that it mounts and LUNs that it serves.
     pub iscsi: Option<Iscsi>,
 }
@@ -256,12 +262,13 @@ impl Cluster {
         }
         packages
     }
-    /// What the cluster file asks to install on a node: of the base, the overlays, the node itself, named
+    /// What the cluster file asks to install on a node: of the base, the overlays, the node itself, its disks, named
     /// firmware, and `sudo` where a user needs it. What Kiln always installs is not among them, nor is what
     /// [`Firmware::Auto`] means.
     pub fn packages(&self, node: &Node) -> BTreeSet<String> {
         let mut packages = self.base.packages.clone();
         packages.extend(node.packages.iter().cloned());
+        packages.extend(node.disks.packages().into_iter().map(str::to_owned));
         for overlay in &self.overlays {
             packages.extend(overlay.packages.iter().cloned());
         }
@@ -277,20 +284,20 @@ impl Cluster {
         }
         packages
     }
-    /// Mount points that must be in the root itself, because it is read-only: those of all nodes, so that nodes with
-    /// the same packages share one root.
-    pub fn mount_points(&self) -> BTreeSet<String> {
+    /// Directories at the top of the root below which any node mounts a data disk or a LUN, without a slash: a root that
+    /// cannot be written to must have them, and nodes share it.
+    pub fn mount_roots(&self) -> BTreeSet<String> {
+        let disks = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.disks.slots())
+            .filter_map(|slot| slot.mount_point.as_deref());
         let luns = self.nodes.iter().flat_map(|node| &node.iscsi).flat_map(|iscsi| &iscsi.luns);
-        let points = luns.map(|lun| &lun.mount_point);
-        points.filter(|point| !is_writable(point)).cloned().collect()
+        let points = disks.chain(luns.map(|lun| lun.mount_point.as_str()));
+        points.filter_map(|point| point.split('/').find(|part| !part.is_empty())).map(str::to_owned).collect()
     }
     /// Kernel modules that the overlays want at boot.
     pub fn modules(&self) -> BTreeSet<String> {
         self.overlays.iter().flat_map(|overlay| overlay.modules.iter().cloned()).collect()
     }
-}
-
-/// True when a folder can be made at that path on a node that runs.
-pub(super) fn is_writable(path: &str) -> bool {
-    ["/var/", "/srv/", "/mnt/", "/opt/", "/home/", "/root/"].iter().any(|top| path.starts_with(top))
 }

@@ -2,8 +2,13 @@
 
 const MIB: u64 = 1 << 20;
 
-/// Bytes of `2GiB`, `2G` (the same), `2GB` (10⁹), `1.5 GiB`, rounded up to a whole MiB. The error says why not.
+/// As [`exact`], rounded up to a whole MiB.
 pub(super) fn parse(text: &str) -> Result<u64, &'static str> {
+    exact(text)?.checked_next_multiple_of(MIB).ok_or("that is too much")
+}
+
+/// Bytes of `2GiB`, `2G` (the same), `2GB` (10⁹), `1.5 GiB`; of a fraction whole bytes. The error says why not.
+pub(super) fn exact(text: &str) -> Result<u64, &'static str> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -31,12 +36,12 @@ pub(super) fn parse(text: &str) -> Result<u64, &'static str> {
         bytes =
             u64::try_from(part).ok().and_then(|part| bytes.checked_add(part)).ok_or("that is too much")?;
     }
-    bytes.checked_next_multiple_of(MIB).ok_or("that is too much")
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{exact, parse};
 
     #[test]
     fn table() {
@@ -54,6 +59,16 @@ mod tests {
             ["", "2", "GiB", "2 gb", "-1GiB", "99999999999TiB", "1.2.3GiB", "1.99999999999999999999999GiB"]
         {
             assert!(parse(bad).is_err(), "{bad}");
+            assert!(exact(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exact_is_to_the_byte() {
+        for (text, bytes) in
+            [("400GB", 400_000_000_000), ("1.5TB", 1_500_000_000_000), ("7B", 7), ("1GiB", 1 << 30)]
+        {
+            assert_eq!(exact(text), Ok(bytes), "{text}");
         }
     }
 }

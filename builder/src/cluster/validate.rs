@@ -2,13 +2,14 @@
 //! counts only when none was.
 
 mod base;
+mod disks;
 mod iscsi;
 mod network;
 mod overlays;
 mod people;
 
 use super::file::{API_VERSION, ClusterFile, NodeSection};
-use super::model::{Architecture, Cluster, Interface, Node, Role, User};
+use super::model::{Architecture, Cluster, Disks, Interface, Node, Overlay, Role, User};
 use super::read::{Spanned, Text};
 use super::{identity, words};
 use crate::diag::{Fault, Span, nearest};
@@ -106,17 +107,19 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let base = check.base(file.base.as_ref());
     let overlays = check.overlays(file.overlays.as_ref());
     let users = check.users(file.users.as_ref(), &[]);
-    let mut nodes = check.nodes(file.nodes.as_ref(), &time_zone, &users);
-    let cluster_id = identity::cluster_id(id.as_deref().unwrap_or_default());
-    if let Some(sections) = &file.nodes {
-        let around = iscsi::Around { id: cluster_id, overlays: &overlays };
-        check.iscsi(&sections.value, &mut nodes, &around);
-    }
+    let disks = file.disks.as_ref().map(|disks| check.disks(disks, &overlays)).unwrap_or_default();
+    let inherited = Inherited { zone: &time_zone, users: &users, disks: &disks, overlays: &overlays };
+    let mut nodes = check.nodes(file.nodes.as_ref(), &inherited);
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
-    id?;
+    let id = identity::cluster_id(&id?);
+    if let Some(sections) = &file.nodes {
+        let around = iscsi::Around { id, overlays: &overlays };
+        check.iscsi(&sections.value, &mut nodes, &around);
+    }
+    check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
     Some(Cluster {
-        id: cluster_id,
+        id,
         name: name?,
         endpoint,
         domain,
@@ -125,6 +128,14 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         ssh_password_authentication: ssh.is_some_and(|ssh| ssh.value),
         nodes,
     })
+}
+
+/// What nodes have from the rest of the file.
+struct Inherited<'a> {
+    zone: &'a str,
+    users: &'a [User],
+    disks: &'a Disks,
+    overlays: &'a [Overlay],
 }
 
 impl Check<'_> {
@@ -151,8 +162,7 @@ impl Check<'_> {
     fn nodes(
         &mut self,
         sections: Option<&Spanned<Vec<NodeSection>>>,
-        zone: &str,
-        users: &[User],
+        inherited: &Inherited<'_>,
     ) -> Vec<Node> {
         let Some(sections) = sections else { return Vec::new() };
         if sections.value.is_empty() {
@@ -179,7 +189,7 @@ impl Check<'_> {
             }
             let own_zone = section.time_zone.as_ref().and_then(|zone| self.word(zone, TIME_ZONE));
             let packages = self.set(section.packages.as_ref(), PACKAGE);
-            let mut users = self.users(section.users.as_ref(), users);
+            let mut users = self.users(section.users.as_ref(), inherited.users);
             let keys = self.ssh_keys(section.ssh_keys.as_ref());
             for user in &mut users {
                 let new = keys.iter().filter(|key| !user.ssh_keys.contains(key)).cloned().collect::<Vec<_>>();
@@ -187,15 +197,17 @@ impl Check<'_> {
             }
             self.access(section, &users);
             let sector_size = self.sector_size(section);
+            let own_disks = section.disks.as_ref().map(|disks| self.disks(disks, inherited.overlays));
             nodes.push(Node {
                 name: name.unwrap_or_default(),
                 role: section.role.as_ref().map_or(Role::None, |role| role.value),
                 architecture: section.architecture.as_ref().map_or(Architecture::Amd64, |given| given.value),
                 network,
-                time_zone: own_zone.unwrap_or_else(|| zone.to_owned()),
+                time_zone: own_zone.unwrap_or_else(|| inherited.zone.to_owned()),
                 packages,
                 users,
                 sector_size,
+                disks: own_disks.unwrap_or_else(|| inherited.disks.clone()),
                 iscsi: None,
             });
         }

@@ -1,5 +1,7 @@
 //! The syntax of names. Each function gives the reason why a text is not one.
 
+pub(super) mod disks;
+
 /// A label of a host name (RFC 1123 §2.1), in lower case as Kubernetes wants node names.
 pub(super) fn host_label(text: &str) -> Result<(), &'static str> {
     match text {

@@ -239,20 +239,16 @@ pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tre
     for overlay in making.overlays {
         overlay.lay(&mut tree, time);
     }
-    let mut folder = Entry::directory();
-    folder.meta.mtime = time;
-    for point in making.cluster.mount_points() {
-        let point = point.trim_start_matches('/');
-        if !tree.contains(point) {
-            tree.make_parents(point, &folder);
-            tree.insert(point, folder.clone());
-        }
+    let mut directory = Entry::directory();
+    directory.meta.mtime = time;
+    // Nodes that share a root mount their disks at different places, and nothing can be made in it later.
+    for place in making.cluster.mount_roots().iter().filter(|place| !tree.contains(place)).collect::<Vec<_>>()
+    {
+        tree.insert(place, directory.clone());
     }
     let mut helper = Entry::new(Kind::File(Content::bytes(boot::helper::AMD64)), 0o755);
     helper.meta.mtime = time;
-    let mut parent = Entry::directory();
-    parent.meta.mtime = time;
-    tree.make_parents(HELPER, &parent);
+    tree.make_parents(HELPER, &directory);
     tree.insert(HELPER, helper);
     rootfs::enable(&mut tree, making.enable, time)?;
     Ok(tree)

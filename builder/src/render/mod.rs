@@ -1,13 +1,15 @@
 //! Templates to documents: the cloud-init seed and the handoff document of a node, and the file of
 //! `kiln init`. Pure.
 
+mod disks;
 pub mod overlay;
 mod seed;
 mod template;
 
+pub use disks::policy;
 pub use seed::{Seed, seed};
 
-/// Why a document could not be made. Both are faults of a template, not of a cluster file.
+/// Why a document could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The template asks for what it isn't given, or isn't one.
@@ -19,6 +21,17 @@ pub enum Error {
         line: usize,
         /// What minijinja says.
         reason: String,
+    },
+    /// The handoff document is longer than a device reads.
+    #[error(
+        "node {node}: its handoff document has {bytes} bytes, more than the {} that one can have: give its disks fewer and shorter words",
+        kiln_contract::handoff::MAX_BYTES
+    )]
+    Handoff {
+        /// The node.
+        node: String,
+        /// Its size.
+        bytes: usize,
     },
 }
 

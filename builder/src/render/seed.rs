@@ -1,12 +1,11 @@
 //! The NoCloud seed of a node, and its handoff document.
 
-use super::Error;
 use super::template::{META_DATA, NETWORK_CONFIG, USER_DATA, render};
+use super::{Error, disks};
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Interface, Node, User};
 use kiln_contract::handoff::{self, Handoff};
 use kiln_contract::partition::{LABEL_CIDATA, LABEL_ESP, LABEL_ROOT_A, LABEL_ROOT_B, LABEL_STATE};
-use kiln_contract::policy::Policy;
 use minijinja::{Value, context};
 
 /// The documents of one node, as they stand on its CIDATA volume.
@@ -37,25 +36,30 @@ pub fn seed(cluster: &Cluster, node: &Node) -> Result<Seed, Error> {
         iscsi_initiator => initiator,
     };
     let meta_data = context! { instance_id => identity.instance_id(), hostname => &node.name };
+    let handoff = Handoff {
+        version: handoff::VERSION,
+        cluster: handoff::Cluster { id: cluster.id, name: cluster.name.clone() },
+        node: handoff::Node { name: node.name.clone(), machine_id: identity.machine_id() },
+        partitions: handoff::Partitions {
+            esp: identity.partition_guid(LABEL_ESP, Medium::Disk),
+            cidata: identity.partition_guid(LABEL_CIDATA, Medium::Disk),
+            root_a: identity.partition_guid(LABEL_ROOT_A, Medium::Disk),
+            root_b: identity.partition_guid(LABEL_ROOT_B, Medium::Disk),
+            state: identity.partition_guid(LABEL_STATE, Medium::Disk),
+            state_filesystem: identity.filesystem_uuid(LABEL_STATE, Medium::Disk),
+        },
+        disks: disks::policy(cluster, node),
+        iscsi: node.iscsi.clone(),
+    };
+    let bytes = handoff.to_bytes().len();
+    if bytes > handoff::MAX_BYTES {
+        return Err(Error::Handoff { node: node.name.clone(), bytes });
+    }
     Ok(Seed {
         user_data: render(&USER_DATA, user_data)?,
         meta_data: render(&META_DATA, meta_data)?,
         network_config: render(&NETWORK_CONFIG, network(node))?,
-        handoff: Handoff {
-            version: handoff::VERSION,
-            cluster: handoff::Cluster { id: cluster.id, name: cluster.name.clone() },
-            node: handoff::Node { name: node.name.clone(), machine_id: identity.machine_id() },
-            partitions: handoff::Partitions {
-                esp: identity.partition_guid(LABEL_ESP, Medium::Disk),
-                cidata: identity.partition_guid(LABEL_CIDATA, Medium::Disk),
-                root_a: identity.partition_guid(LABEL_ROOT_A, Medium::Disk),
-                root_b: identity.partition_guid(LABEL_ROOT_B, Medium::Disk),
-                state: identity.partition_guid(LABEL_STATE, Medium::Disk),
-                state_filesystem: identity.filesystem_uuid(LABEL_STATE, Medium::Disk),
-            },
-            disks: Policy::default(),
-            iscsi: node.iscsi.clone(),
-        },
+        handoff,
     })
 }
 

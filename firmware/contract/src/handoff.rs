@@ -11,8 +11,6 @@ pub const PATH: &str = "kiln/handoff.json";
 pub const RUNTIME_PATH: &str = "/run/kiln/handoff.json";
 /// The only version that this code writes and reads.
 pub const VERSION: u32 = 2;
-/// Where the first boot leaves a copy, for root alone, for services that run later.
-pub const KEPT: &str = "/run/kiln/handoff.json";
 /// No honest document is larger; more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 1 << 20;
 

@@ -1,7 +1,7 @@
 //! `iscsi` and `iscsi_target` of a node, as they are written.
 
-use crate::cluster::read::{Spanned, Text, document, words};
-use kiln_contract::policy;
+use super::FileSystem;
+use crate::cluster::read::{Spanned, Text, document};
 
 document! {
     /// A LUN that the node mounts.
@@ -27,10 +27,10 @@ document! {
         /// Name and password, when the target asks for them.
         chap: ChapSection,
         /// File system. `ext4` when left out.
-        filesystem: Spanned<LunFileSystem>,
+        filesystem: Spanned<FileSystem>,
         /// Options to mount with, beside those that Kiln sets.
         #[schemars(extend("examples" = [["noatime"]]))]
-        mount_options: Vec<Text>,
+        mount_options: Spanned<Vec<Text>>,
         /// Formats the LUN once, when it is blank. `true` when left out; `false` mounts only what is there.
         format: Spanned<bool>,
         /// Folder below the mount point that Longhorn keeps replicas in.
@@ -64,25 +64,6 @@ document! {
         password: Text,
     }
     optional {}
-}
-
-words! {
-    /// File system of a LUN.
-    LunFileSystem, "a file system for LUNs" {
-        /// ext4.
-        Ext4 = "ext4",
-        /// XFS.
-        Xfs = "xfs",
-    }
-}
-
-impl From<LunFileSystem> for policy::FileSystem {
-    fn from(word: LunFileSystem) -> Self {
-        match word {
-            LunFileSystem::Ext4 => Self::Ext4,
-            LunFileSystem::Xfs => Self::Xfs,
-        }
-    }
 }
 
 document! {

@@ -1,44 +1,17 @@
 //! `iscsi`: what a node mounts.
 
 use super::{Around, IQN, LABEL, Mounted, PLACE, Served, luns_for};
-use crate::cluster::file::{IscsiSection, LunFileSystem, NodeSection};
+use crate::cluster::file::{IscsiSection, NodeSection};
 use crate::cluster::model::Node;
 use crate::cluster::read::Text;
+use crate::cluster::validate::disks::mounts::MOUNT_POINT;
 use crate::cluster::validate::{Check, Rule, Seen};
 use crate::diag::{Fault, nearest};
-use kiln_contract::iscsi::{
-    Longhorn, Lun, PORT, host_fault, mount_option_fault, name_fault, relative_path_fault,
-};
+use kiln_contract::iscsi::{Longhorn, Lun, PORT, host_fault, name_fault, relative_path_fault};
+use kiln_contract::policy;
 use std::net::IpAddr;
+use uuid::Uuid;
 
-/// Places at the top that belong to the system: nothing can be mounted there or below.
-const SYSTEM: [&str; 14] = [
-    "bin",
-    "boot",
-    "dev",
-    "efi",
-    "etc",
-    "lib",
-    "lib64",
-    "lost+found",
-    "proc",
-    "run",
-    "sbin",
-    "sys",
-    "tmp",
-    "usr",
-];
-/// Places whose own name is a link or a file system of its own; a folder below can be a mount point.
-const LINKS: [&str; 6] = ["home", "mnt", "opt", "root", "srv", "var"];
-/// Options that Kiln sets, or that would undo what it does.
-const RESERVED: [&str; 6] = ["_netdev", "auto", "fail", "noauto", "nofail", "remount"];
-
-const OPTION: Rule = Rule {
-    check: |text| super::none(mount_option_fault(text)),
-    what: "an option of mount(8)",
-    code: "iscsi-mount-option",
-    help: "write each option as an entry of its own, such as `noatime`",
-};
 const FOLDER: Rule = Rule {
     check: |text| super::none(relative_path_fault(text)),
     what: "a folder below the mount point",
@@ -105,20 +78,16 @@ impl Check<'_> {
         let named = section.target.as_ref().and_then(|target| self.named(target, here, served));
         let portal = named.as_ref().and_then(|named| self.portal(section, named, here));
         let number = named.as_ref().and_then(|named| self.number(section, named, here));
-        let mount_point = section.mount_point.as_ref().and_then(|point| self.mount_point(point));
+        let mount_point = section.mount_point.as_ref().and_then(|point| self.lun_place(point, here));
         let chap = section.chap.as_ref().map(|chap| self.chap(chap));
-        let mut options = Vec::new();
-        for text in section.mount_options.iter().flatten() {
-            options.extend(self.mount_option(text));
-        }
+        let options = self.mount_options(section.mount_options.as_ref());
         let longhorn = section.longhorn.as_ref().map(|folder| self.longhorn(folder, here));
         let identity = here.around.identity(&here.node().name);
         let name = name?;
         let longhorn = match longhorn {
             None => None,
-            Some(folder) => {
-                Some(Longhorn { folder: folder?, uuid: identity.of(&format!("longhorn-disk iscsi {name}")) })
-            }
+            // Longhorn's UUIDs are given when all disks are known.
+            Some(folder) => Some(Longhorn { folder: folder?, uuid: Uuid::nil() }),
         };
         let (host, port) = portal?;
         Some(Lun {
@@ -129,7 +98,10 @@ impl Check<'_> {
             // A fault in it has been reported.
             chap: chap.map_or(Some(None), |chap| chap.map(Some))?,
             mount_point: mount_point?,
-            filesystem: section.filesystem.as_ref().map_or(LunFileSystem::Ext4, |word| word.value).into(),
+            filesystem: section
+                .filesystem
+                .as_ref()
+                .map_or(policy::FileSystem::Ext4, |word| word.value.into()),
             mount_options: options,
             format: section.format.as_ref().is_none_or(|format| format.value),
             partition: identity.lun_partition(&name),
@@ -278,30 +250,19 @@ impl Check<'_> {
         None
     }
 
-    fn mount_point(&mut self, text: &Text) -> Option<String> {
+    /// A place that no data disk of the node has, nor has inside of it.
+    fn lun_place(&mut self, text: &Text, here: &Here<'_>) -> Option<String> {
+        self.word(text, MOUNT_POINT)?;
         let path = self.word(text, PLACE)?;
-        let mut parts = path.trim_start_matches('/').split('/');
-        let top = parts.next().unwrap_or_default();
-        let system = SYSTEM.contains(&top) || (LINKS.contains(&top) && parts.next().is_none());
-        if system {
-            let message = format!("`{path}` belongs to the system");
-            let fault = Fault::error("iscsi-path", &text.span, message).label("here");
-            self.faults.push(fault.help("choose a place of its own, such as `/storage` or `/srv/storage`"));
-        }
-        (!system).then_some(path)
-    }
-
-    fn mount_option(&mut self, text: &Text) -> Option<String> {
-        let option = self.word(text, OPTION)?;
-        if RESERVED.contains(&option.as_str()) || option.starts_with("x-") {
-            let message = format!("the option `{option}` is Kiln's own affair");
-            let fault = Fault::error("iscsi-mount-option", &text.span, message).label("here");
-            self.faults.push(
-                fault.help("remove it: a LUN is mounted when its target answers, and never waited for"),
-            );
+        let inside = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+        let mut disks = here.node().disks.slots().filter_map(|slot| slot.mount_point.as_deref());
+        if let Some(disk) = disks.find(|disk| inside(disk, &path) || inside(&path, disk)) {
+            let message = format!("`{path}` and the data disk's `{disk}` are in each other's way");
+            let fault = Fault::error("mount-point", &text.span, message).label("here");
+            self.faults.push(fault.help("give the LUN a place of its own, such as `/storage`"));
             return None;
         }
-        Some(option)
+        Some(path)
     }
 
     fn longhorn(&mut self, folder: &Text, here: &Here<'_>) -> Option<String> {

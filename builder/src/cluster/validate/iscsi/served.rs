@@ -5,9 +5,11 @@ use crate::cluster::file::{IscsiTargetSection, NodeSection, ServedLunSection};
 use crate::cluster::model::Node;
 use crate::cluster::read::Text;
 use crate::cluster::size;
+use crate::cluster::validate::disks::mounts::MOUNT_POINT;
 use crate::cluster::validate::{Check, Seen};
 use crate::diag::{Fault, nearest};
 use kiln_contract::iscsi::{Chap, Initiator, PORT, ServedLun, Store, Target, name_fault};
+use kiln_contract::policy::Use;
 use std::net::IpAddr;
 
 /// Smaller than this no file system fits with its partition table.
@@ -48,7 +50,7 @@ impl Check<'_> {
             if let (Some(name), Some(text)) = (&name, &written.name) {
                 names.check(name, &text.span, self.faults);
             }
-            let store = self.store(written);
+            let store = self.store(written, &nodes[at]);
             let port = self.target_port(written);
             let chap = written.chap.as_ref().and_then(|chap| self.chap(chap));
             let server = Server { name: &nodes[at].name, chap, nodes, around };
@@ -66,23 +68,12 @@ impl Check<'_> {
         all
     }
 
-    fn store(&mut self, section: &IscsiTargetSection) -> Option<Store> {
+    fn store(&mut self, section: &IscsiTargetSection, node: &Node) -> Option<Store> {
         match (&section.volume_group, &section.folder) {
-            (Some(group), None) => {
-                let rule = super::Rule { what: "the name of a volume group", ..LABEL };
-                self.word(group, rule).map(Store::VolumeGroup)
-            }
+            (Some(group), None) => self.group(group, node).map(Store::VolumeGroup),
             (None, Some(folder)) => {
-                let path = self.word(folder, PLACE)?;
-                let writable = crate::cluster::model::is_writable(&path);
-                if !writable {
-                    let message = format!("`{path}` is on the root, which is read-only");
-                    let fault = Fault::error("iscsi-path", &folder.span, message).label("here");
-                    let help =
-                        "use a folder below /srv, /mnt or /var, or the mount point of a data disk there";
-                    self.faults.push(fault.help(help));
-                }
-                writable.then_some(Store::Folder(path))
+                self.word(folder, MOUNT_POINT)?;
+                self.word(folder, PLACE).map(Store::Folder)
             }
             (Some(group), Some(folder)) => {
                 let message = "`volume_group` and `folder` both say where the LUNs are";
@@ -99,6 +90,27 @@ impl Check<'_> {
                 None
             }
         }
+    }
+
+    /// The volume group that a rule of the node's disks makes.
+    fn group(&mut self, text: &Text, node: &Node) -> Option<String> {
+        let name = self.word(text, super::Rule { what: "the name of a volume group", ..LABEL })?;
+        let rules = node.disks.data.iter().filter(|rule| rule.usage == Use::Lvm);
+        let groups: Vec<&str> = rules.map(|rule| rule.name.as_str()).collect();
+        if !groups.contains(&name.as_str()) {
+            let help = nearest(&name, groups.iter().copied()).map_or_else(
+                || {
+                    format!(
+                        "add a rule to its `disks.data`: `{{name: {name}, match: {{serial: …}}, use: lvm}}`"
+                    )
+                },
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("no rule of the node's disks makes the volume group `{name}`");
+            self.faults.push(Fault::error("iscsi-store", &text.span, message).label("unknown").help(help));
+            return None;
+        }
+        Some(name)
     }
 
     fn target_port(&mut self, section: &IscsiTargetSection) -> u16 {

@@ -1,0 +1,84 @@
+//! A node's disks.
+
+use kiln_contract::policy::{FileSystem, Key, Match, Use};
+use uuid::Uuid;
+
+/// What a node's disks are for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Disks {
+    /// Bytes of a swap partition on the system disk, a multiple of 1 MiB.
+    pub swap: Option<u64>,
+    /// The state partition is encrypted: where its key is.
+    pub encrypt: Option<Key>,
+    /// Rules for all disks but the system disk.
+    pub data: Vec<DiskRule>,
+    /// Serial numbers of disks that may be emptied.
+    pub erase: Vec<String>,
+}
+
+/// Which disks, and what for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskRule {
+    /// Name, unique in the node.
+    pub name: String,
+    /// Which disks fit.
+    pub matching: Match,
+    /// Which of them are left out.
+    pub exclude: Vec<Match>,
+    /// What they are for.
+    pub usage: Use,
+    /// A place for each disk.
+    pub slots: Vec<DiskSlot>,
+    /// File system.
+    pub filesystem: FileSystem,
+    /// Options to mount with.
+    pub mount_options: Vec<String>,
+    /// Longhorn's tags.
+    pub tags: Vec<String>,
+    /// Bytes that Longhorn leaves free.
+    pub reserved: u64,
+    /// The disks are encrypted: where their keys are.
+    pub encrypt: Option<Key>,
+}
+
+/// The place of one disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSlot {
+    /// Name, unique in the node.
+    pub name: String,
+    /// Where the disk is mounted.
+    pub mount_point: Option<String>,
+    /// Longhorn's UUID of the disk; its first four characters are unique in the cluster.
+    pub longhorn: Uuid,
+}
+
+impl Disks {
+    /// Every place for a data disk.
+    pub fn slots(&self) -> impl Iterator<Item = &DiskSlot> {
+        self.data.iter().flat_map(|rule| &rule.slots)
+    }
+    /// Packages that these disks need on the node.
+    pub fn packages(&self) -> Vec<&'static str> {
+        let formatted = |rule: &&DiskRule| matches!(rule.usage, Use::Longhorn | Use::Mount);
+        let xfs = self.data.iter().filter(formatted).any(|rule| rule.filesystem == FileSystem::Xfs);
+        let lvm = self.data.iter().any(|rule| rule.usage == Use::Lvm);
+        let encrypted = self.encrypt.is_some() || self.data.iter().any(|rule| rule.encrypt.is_some());
+        [(xfs, "xfsprogs"), (lvm, "lvm2"), (encrypted, "cryptsetup-bin"), (encrypted, "systemd-cryptsetup")]
+            .into_iter()
+            .filter_map(|(needed, package)| needed.then_some(package))
+            .collect()
+    }
+}
+
+impl DiskRule {
+    /// True when the rule names its disks by what they are or by where they are: then removable ones are meant, too.
+    pub fn names_its_disks(&self) -> bool {
+        use kiln_contract::machine::Transport::{Mmc, Usb};
+        let Match { serial, wwn, by_id, path, transport, .. } = &self.matching;
+        // A pattern that takes any text names nothing.
+        let names = |pattern: &Option<String>| {
+            pattern.as_ref().is_some_and(|pattern| pattern.contains(|c| !matches!(c, '*' | '?')))
+        };
+        matches!(transport, Some(Usb | Mmc)) || [serial, wwn, by_id, path].into_iter().any(names)
+    }
+}
