@@ -19,10 +19,12 @@ mod efi;
 mod factory;
 mod failure;
 mod format;
+mod handed;
 mod kernel;
 mod leave;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod longhorn;
+mod luns;
 mod modules;
 mod mounts;
 mod own;
@@ -38,6 +40,7 @@ mod state;
 mod steps;
 mod switch;
 mod sys;
+mod target;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod units;
 mod verify;
@@ -66,6 +69,9 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("report") => report::run(),
         Some("disks") => verify::run(),
+        Some("luns") => luns::run(),
+        Some("luns-stop") => luns::stop(),
+        Some("target") => target::run(),
         _ => {
             eprintln!(
                 "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot report or disks"
