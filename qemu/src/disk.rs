@@ -6,6 +6,7 @@ pub use fault::{Fault, Operation};
 
 use crate::Error;
 use crate::machine::quoted;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -259,15 +260,58 @@ impl Disk {
         if self.read_only {
             drive.push_str(",readonly=on");
         }
-        if self.faults.is_empty() {
-            drive.push_str(&format!(",file={file}"));
-        } else {
+        if !self.faults.is_empty() {
             let rules = quoted(&faults(index, folder).to_string_lossy());
             drive.push_str(&format!(
                 ",file.driver=blkdebug,file.config={rules},file.image.driver=file,file.image.filename={file}"
             ));
+        } else if self.can_fail() {
+            let (node, below) = (node(index), file_node(index));
+            drive.push_str(&format!(
+                ",node-name={node},file.driver=file,file.node-name={below},file.filename={file}"
+            ));
+        } else {
+            drive.push_str(&format!(",file={file}"));
         }
         Ok(drive)
+    }
+
+    /// True when faults can begin while the machine runs.
+    fn can_fail(&self) -> bool {
+        self.faults.is_empty() && matches!(self.source, Source::File { format: Format::Raw, .. })
+    }
+
+    /// What QEMU's machine protocol is told, one after the other, so that from then on every request of these kinds
+    /// fails: a faulty layer is made over the file, and the disk put on it.
+    pub(crate) fn failing(
+        &self,
+        index: usize,
+        operations: &[Operation],
+    ) -> Result<[(&'static str, Value); 2], Error> {
+        if !self.can_fail() {
+            let fact = "faults that begin later: it must be a raw file that stays, without other faults";
+            return Err(Error::DiskFact { bus: self.bus.name(), fact });
+        }
+        let discard = if self.discard { "unmap" } else { "ignore" };
+        let no_flush = !matches!(self.source, Source::File { cache: Cache::Writeback, .. });
+        let layer = format!("fault{index}");
+        let add = json!({
+            "driver": "blkdebug",
+            "node-name": layer,
+            "image": file_node(index),
+            "discard": discard,
+            "read-only": self.read_only,
+            "inject-error": fault::always(operations),
+        });
+        let reopen = json!({"options": [{
+            "driver": "raw",
+            "node-name": node(index),
+            "file": layer,
+            "discard": discard,
+            "read-only": self.read_only,
+            "cache": {"direct": false, "no-flush": no_flush},
+        }]});
+        Ok([("blockdev-add", add), ("blockdev-reopen", reopen)])
     }
 
     /// What the disk says of itself, as options of its device. A fact that the bus does not have is refused.
@@ -380,6 +424,15 @@ fn create_larger(image: &Path, bytes: u64, file: &Path) -> Result<(), Error> {
 /// and so on.
 pub fn device_id(index: usize) -> String {
     format!("device{index}")
+}
+
+/// What QEMU calls the format layer of a disk, and the file below it. Names of disks are taken.
+fn node(index: usize) -> String {
+    format!("format{index}")
+}
+
+fn file_node(index: usize) -> String {
+    format!("file{index}")
 }
 
 /// The file of an empty disk.

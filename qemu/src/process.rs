@@ -4,7 +4,7 @@ use crate::heard::{Port, Shared};
 use crate::machine::{self, PROGRAM};
 use crate::qmp::Qmp;
 use crate::tpm::Emulator;
-use crate::{Error, Firmware, Machine, Seen, Serial, Wanted, device_id};
+use crate::{Disk, Error, Firmware, Machine, Operation, Seen, Serial, Wanted, device_id};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -32,6 +32,7 @@ pub struct Running {
     shared: Arc<Shared>,
     console: Option<UnixStream>,
     ports: Vec<String>,
+    disks: Vec<Disk>,
     status: Option<ExitStatus>,
     qmp: Option<Qmp>,
     tpm: Option<Emulator>,
@@ -83,6 +84,7 @@ impl Machine {
             shared,
             console: None,
             ports: self.ports.clone(),
+            disks: self.disks.clone(),
             status: None,
             qmp: None,
             tpm,
@@ -311,6 +313,16 @@ impl Running {
         let qmp = self.qmp()?;
         qmp.execute("device_del", &json!({"id": id}))?;
         qmp.event("DEVICE_DELETED", |data| data["device"] == id.as_str(), deadline)?;
+        Ok(())
+    }
+
+    /// From now on, every request of these kinds to disk number `index` fails with EIO. It must be a raw
+    /// [`Source::File`](crate::Source::File), the machine needs [`Machine::control`], and this happens once a disk.
+    pub fn fail(&mut self, index: usize, operations: &[Operation]) -> Result<(), Error> {
+        let disk = self.disks.get(index).ok_or_else(|| Error::NotCaptured(format!("disk {index}")))?;
+        for (command, arguments) in disk.failing(index, operations)? {
+            self.execute(command, &arguments)?;
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! `kiln boot`.
 
 mod network;
+mod steps;
 mod verdict;
 
 use super::site::size;
@@ -9,6 +10,7 @@ use crate::cluster;
 use crate::diag::{Ui, nearest};
 use crate::execute::document::Image;
 use anyhow::{Context as _, bail};
+use kiln_contract::event;
 use kiln_contract::report::{PORT, Report};
 use kiln_qemu::{Disk, Firmware, Machine, Running, Serial, Source};
 use network::Plan;
@@ -16,6 +18,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use steps::Show;
 
 /// Where, below the cache, it is remembered what executes guests here.
 const ACCELERATOR: &str = "accelerator";
@@ -42,7 +45,7 @@ pub struct Args {
     /// Size of the disk that the image is on: the first boot takes what is left of it.
     #[arg(long, value_name = "SIZE", default_value = "16G", value_parser = disk_size)]
     pub system_disk: u64,
-    /// Write the node's own report, as JSON, to this file.
+    /// Write the node's own report, with the record of its first steps, as JSON to this file.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     /// How long `--check` waits for the report.
@@ -113,12 +116,9 @@ fn console(args: &Args, machine: &Machine, ui: &Ui) -> anyhow::Result<()> {
 fn check(args: &Args, machine: &Machine, ui: &Ui) -> anyhow::Result<()> {
     let mut running: Running = machine.start()?;
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    let progress = ui.spinner(&format!("booting {}", args.node));
-    let waited = verdict::wait(&mut running, deadline, |milestone| {
-        progress.message(milestone);
-        ui.detail(milestone);
-    });
-    drop(progress);
+    let mut show = Show::new(ui, &args.node);
+    let waited = verdict::wait(&mut running, deadline, |told| show.tell(&told));
+    drop(show);
     running.kill()?;
     let report = waited.with_context(|| format!("node {} did not come up", args.node))?;
     if let Some(path) = &args.report {
@@ -217,7 +217,7 @@ fn machine(args: &Args, folder: &Path, ui: &Ui) -> anyhow::Result<(Machine, Plan
         memory_mib: args.memory,
         disks,
         cards: vec![plan.network.clone().into()],
-        ports: vec![PORT.to_owned()],
+        ports: vec![PORT.to_owned(), event::PORT.to_owned()],
         ..Machine::new(firmware, accelerator)
     };
     Ok((machine, plan))

@@ -136,7 +136,15 @@ impl Handoff {
         if let Some((field, value, want)) = self.iscsi.as_ref().and_then(Iscsi::fault) {
             return Err(Error::Field { field, value: value.to_owned(), want });
         }
-        Ok(())
+        let Partitions { esp, cidata, root_a, root_b, state, state_filesystem } = self.partitions;
+        let ids = [esp, cidata, root_a, root_b, state, state_filesystem];
+        for (at, id) in ids.iter().enumerate() {
+            if id.is_nil() || ids[..at].contains(id) {
+                let want = "an identifier that no other partition has";
+                return Err(Error::Field { field: "partitions", value: id.to_string(), want });
+            }
+        }
+        self.disks.check().map_err(|(field, value, want)| Error::Field { field, value, want })
     }
 }
 

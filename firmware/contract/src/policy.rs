@@ -1,5 +1,7 @@
 //! What a node's disks are for: the part of the handoff document that the cluster file's `disks` becomes.
 
+pub mod check;
+
 use crate::glob;
 use crate::machine::{Disk, Transport};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
 //! What a booted node says of itself, one JSON object a line on a virtio-serial port and on the console.
 
+use crate::event::Record;
 use serde::{Deserialize, Serialize};
 
 /// Name of the virtio-serial port; udev links it as `/dev/virtio-ports/<name>`.
@@ -26,6 +27,9 @@ pub struct Report {
     pub host_keys: Vec<String>,
     /// Seconds from kernel start to this report.
     pub uptime_seconds: f64,
+    /// The record of what the initramfs did in this boot; only on the port, and only when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
 }
 
 impl Report {

@@ -61,9 +61,10 @@ const DEV: &str = "/dev";
 fn main() -> ExitCode {
     if std::process::id() == 1 {
         rescue::on_panic();
-        match first_boot(Console::early()) {
+        let mut steps = Steps::begin(Console::early());
+        match first_boot(&mut steps) {
             Ok(never) => match never {},
-            Err((mut steps, failure)) => rescue::stop(steps.console(), &failure),
+            Err(failure) => rescue::stop(steps.console(), &failure),
         }
     }
     match std::env::args().nth(1).as_deref() {
@@ -82,15 +83,7 @@ fn main() -> ExitCode {
 }
 
 /// The story of a boot. Comes back only with what went wrong.
-fn first_boot(console: Console) -> Result<Infallible, (Steps, Failure)> {
-    let mut steps = Steps::begin(console);
-    match story(&mut steps) {
-        Ok(never) => match never {},
-        Err(failure) => Err((steps, failure)),
-    }
-}
-
-fn story(steps: &mut Steps) -> Result<Infallible, Failure> {
+fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     kernel::mount_file_systems()?;
     let cmdline = CommandLine::of_running_kernel();
     steps.console().open_all(Path::new(SYSFS), cmdline.debug);

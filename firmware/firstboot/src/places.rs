@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// Makes the folders `mount_points` (absolute paths of the system) below `root`, where it is mounted.
 pub(crate) fn make(root: &Path, mount_points: &[&str]) -> io::Result<()> {
@@ -51,19 +51,9 @@ fn inside_another(path: &str, all: &[&str]) -> bool {
     all.iter().any(|other| *other != path && Path::new(path).starts_with(other))
 }
 
-/// True when `path` is absolute and every part of it is a plain name.
-pub(crate) fn is_plain(path: &str) -> bool {
-    let mut parts = Path::new(path).components();
-    let clean: PathBuf = Path::new(path).components().collect();
-    parts.next() == Some(Component::RootDir)
-        && parts.clone().next().is_some()
-        && parts.all(|part| matches!(part, Component::Normal(_)))
-        && clean.as_os_str() == path
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{inside_another, is_plain, memory_for};
+    use super::{inside_another, memory_for};
 
     #[test]
     fn memory_is_for_what_is_deeper_than_the_root_has() {
@@ -72,15 +62,5 @@ mod tests {
         assert_eq!(memory, [Some("mnt"), None, None, None]);
         assert!(inside_another("/storage/longhorn", &all));
         assert!(!inside_another("/storage", &all));
-    }
-
-    #[test]
-    fn only_plain_absolute_paths_are_plain() {
-        for good in ["/mnt/a", "/storage"] {
-            assert!(is_plain(good), "{good}");
-        }
-        for bad in ["", "/", "mnt", "/mnt/../etc", "/mnt//a", "/mnt/./a", "/mnt/a/"] {
-            assert!(!is_plain(bad), "{bad}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! `kiln-firstboot report`: under systemd, at the end of the boot, the node's own judgement of itself.
 
 use crate::console::Console;
-use crate::{port, sys, verify};
+use crate::{port, record, sys, verify};
 use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
 use std::fs;
 use std::io::Write;
@@ -24,16 +24,18 @@ pub(crate) fn run() -> ExitCode {
     {
         eprintln!("kiln-firstboot: the boot entry keeps its counter: {error}");
     }
-    let line = match serde_json::to_string(&report) {
-        Ok(line) => line,
-        Err(error) => {
+    // A serial console takes 10 kB a second: the record stays on the node and goes through the port.
+    let short = Report { record: None, ..report.clone() };
+    let (short, line) = match (serde_json::to_string(&short), serde_json::to_string(&report)) {
+        (Ok(short), Ok(line)) => (short, line),
+        (Err(error), _) | (_, Err(error)) => {
             eprintln!("kiln-firstboot: the report can't be written as JSON: {error}");
             return ExitCode::FAILURE;
         }
     };
     let mut console = Console::early();
     console.open_all(Path::new(crate::SYSFS), false);
-    console.print(&format!("\r\n{CONSOLE_PREFIX}{line}\r\n"));
+    console.print(&format!("\r\n{CONSOLE_PREFIX}{short}\r\n"));
     if let Some(port) = port::find(Path::new(crate::DEV), Path::new(crate::SYSFS), PORT) {
         let told = fs::OpenOptions::new().write(true).open(&port);
         if let Err(error) = told.and_then(|mut port| port.write_all(format!("{line}\n").as_bytes())) {
@@ -80,6 +82,7 @@ fn collect(state: String) -> Report {
         machine_id: first_line("/etc/machine-id"),
         addresses: wait_for_addresses(),
         host_keys: host_keys(Path::new("/etc/ssh")),
+        record: record::of_this_boot(Path::new("/"), Path::new("/proc")).ok(),
         uptime_seconds: (sys::uptime().as_secs_f64() * 100.0).round() / 100.0,
     }
 }

@@ -4,7 +4,7 @@
 use crate::console::Console;
 use crate::port::Outlet;
 use crate::{DEV, SYSFS, record, sys};
-use kiln_contract::event::{Event, PORT, Record, State, VERSION};
+use kiln_contract::event::{Event, PORT, PROBLEM, Record, State, VERSION};
 use kiln_contract::plan::Plan;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,6 @@ use std::time::Duration;
 
 /// A step that takes longer says that it has begun.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What steps are padded to, so that what they found stands in one column.
-const STEP_WIDTH: usize = 10;
-
 /// The steps so far.
 #[derive(Debug)]
 pub(crate) struct Steps {
@@ -90,13 +87,14 @@ impl Steps {
     /// Something that went wrong without ending the boot: the node will be degraded, and says this.
     pub(crate) fn problem(&mut self, text: String) {
         let told =
-            Event { at: seconds((self.clock)()), found: text.clone(), ..event("problem", "", State::Failed) };
+            Event { at: seconds((self.clock)()), found: text.clone(), ..event(PROBLEM, "", State::Failed) };
         self.send(&told);
-        self.console.print(&format!("kiln: {:>7.2} {}\n", told.at, line(&told)));
+        self.console.print(&format!("kiln: {:>7.2} {told}\n", told.at));
         self.problems.push(text);
     }
 
     /// What went wrong so far.
+    #[cfg(test)]
     pub(crate) fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -120,7 +118,7 @@ impl Steps {
     }
 
     fn add(&mut self, event: Event) {
-        self.console.print(&format!("kiln: {:>7.2} {}\n", event.at, line(&event)));
+        self.console.print(&format!("kiln: {:>7.2} {event}\n", event.at));
         self.send(&event);
         self.events.push(event);
     }
@@ -133,7 +131,7 @@ impl Steps {
 
     /// Says that a step has begun: at once when details are asked for, else when it takes long.
     fn watch(&mut self, begun: &Event) -> Option<Sender<()>> {
-        let text = format!("kiln: {:>7.2} {}\n", begun.at, line(begun));
+        let text = format!("kiln: {:>7.2} {begun}\n", begun.at);
         if self.console.is_debug() {
             self.console.print(&text);
             return None;
@@ -163,30 +161,6 @@ fn event(step: &str, subject: &str, state: State) -> Event {
 /// Milliseconds are exact enough, and readable in JSON.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-/// An event in one line, whatever a device put into its names.
-pub(crate) fn line(event: &Event) -> String {
-    let found = one_line(&event.found);
-    let mut text = format!("{:<STEP_WIDTH$} ", event.step);
-    let failed = if event.state == State::Failed && event.step != "problem" { "failed: " } else { "" };
-    match (event.subject.is_empty(), event.state) {
-        (true, State::Begun) => text.push_str("..."),
-        (false, State::Begun) => text.push_str(&format!("{} ...", one_line(&event.subject))),
-        (true, _) => text.push_str(&format!("{failed}{found}")),
-        (false, _) if found.is_empty() && failed.is_empty() => text.push_str(&one_line(&event.subject)),
-        (false, _) => text.push_str(&format!("{}: {failed}{found}", one_line(&event.subject))),
-    }
-    if let Some(seconds) = event.seconds {
-        text.push_str(&format!(" ({seconds:.2} s)"));
-    }
-    text.trim_end().to_owned()
-}
-
-/// Lines become clauses; a control character could move the cursor or clear the screen.
-fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join("; ").replace(":; ", ": ").chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Requests that fail, as rules of QEMU's `blkdebug` driver (QEMU, docs/devel/blkdebug.rst).
 
 use crate::Error;
+use serde_json::{Value, json};
 use std::ops::Range;
 
 /// Linux's EIO.
@@ -70,6 +71,12 @@ impl Fault {
             .map_or(1, |range| range.end.div_ceil(sector_size).saturating_sub(range.start / sector_size));
         places + u64::from(self.after)
     }
+}
+
+/// The rules by which every request of these kinds fails, in QMP's form.
+pub(super) fn always(operations: &[Operation]) -> Value {
+    let rule = |operation: &Operation| json!({"event": "none", "iotype": operation.names().0, "errno": EIO});
+    operations.iter().map(rule).collect()
 }
 
 /// The rules, in the form of `blkdebug`'s `config` file. Counted faults share one counter, `blkdebug`'s state, so that

@@ -131,7 +131,9 @@ fn what_disks_say_of_themselves() {
     let second = Disk { serial: None, discard: true, ..all(Bus::Ahci) };
     let disks = vec![ahci, scsi, usb, nvme, virtio, second];
     let drive = |index: u8, more: &str| {
-        format!("-drive if=none,id=disk{index},format=raw,cache=unsafe,{more},file=/d")
+        format!(
+            "-drive if=none,id=disk{index},format=raw,cache=unsafe,{more},node-name=format{index},file.driver=file,file.node-name=file{index},file.filename=/d"
+        )
     };
     let wanted = [
         drive(0, "discard=ignore"),

@@ -314,3 +314,26 @@ fn a_link_carries_frames() {
     assert_eq!(frame[..6], [0xff; 6]);
     assert_eq!(frame[6..14], [2, 0, 0, 0, 0, 1, 0x80, 0x35]);
 }
+
+#[test]
+fn a_disk_fails_from_a_moment_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.img");
+    for cache in [Cache::Unsafe, Cache::Writeback] {
+        create_sparse(&path, 1 << 20).unwrap();
+        let source = Source::File { path: path.clone(), format: Format::Raw, cache };
+        let mut running = with_disk(folder.path(), Disk::virtio(source));
+        request(&mut running, "write -P 7 0 4096");
+        running.fail(1, &[Operation::Write, Operation::Flush]).unwrap();
+        request(&mut running, "write -P 9 0 512");
+        request(&mut running, "write -P 9 4096 512");
+        running.kill().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!((bytes[0], bytes[4096]), (7, 0));
+    }
+    // The boot sector's own disk is an image, and the third is none.
+    let mut running = with_disk(folder.path(), Disk::virtio(Source::Empty { bytes: 1 << 20 }));
+    for index in [0, 1, 2] {
+        assert!(running.fail(index, &[Operation::Read]).is_err());
+    }
+}

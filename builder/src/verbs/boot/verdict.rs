@@ -1,6 +1,8 @@
 //! What a booting node says of itself, on its port and on its console.
 
+use super::steps::Told;
 use anyhow::{Context as _, bail};
+use kiln_contract::event;
 use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
 use kiln_qemu::{Running, Wanted};
 use std::time::{Duration, Instant};
@@ -18,29 +20,32 @@ const SIGNS: [(&str, &str); 3] = [
 /// How long the rest of a failure may take to arrive.
 const REST: Duration = Duration::from_secs(5);
 
-/// Waits for the report; `milestone` is told every step on the way. The error is the node's own words where it has
+/// Waits for the report; `tell` gets every step on the way. The error is the node's own words where it has
 /// found some.
 pub(super) fn wait(
     running: &mut Running,
     deadline: Instant,
-    milestone: impl Fn(&str),
+    mut tell: impl FnMut(Told<'_>),
 ) -> anyhow::Result<Report> {
-    let mut wanted = vec![Wanted::Port(PORT), Wanted::Console(MILESTONE)];
+    // Steps first: none of them may stay behind the report.
+    let mut wanted = vec![Wanted::Port(event::PORT), Wanted::Port(PORT), Wanted::Console(MILESTONE)];
+    let before = wanted.len();
     wanted.extend(SIGNS.iter().map(|(sign, _)| Wanted::Console(sign)));
     loop {
         let seen = running.wait_for(&wanted, deadline)?;
         match seen.which {
-            0 => return parse(&seen.line),
-            1 if seen.line.contains(FAILED.0) => {
+            0 => tell(Told::Event(&seen.line)),
+            1 => return parse(&seen.line),
+            2 if seen.line.contains(FAILED.0) => {
                 // Whatever has come by then is shown.
                 let _ = running.expect(FAILED.1, Instant::now() + REST);
                 bail!("{}", screen(&running.console()));
             }
-            1 if seen.line.starts_with(CONSOLE_PREFIX) => {}
-            1 => milestone(&seen.line),
+            2 if seen.line.starts_with(CONSOLE_PREFIX) => {}
+            2 => tell(Told::Milestone(&seen.line)),
             sign => {
                 let _ = running.expect("---[ end Kernel panic", Instant::now() + REST);
-                let meaning = SIGNS.get(sign - 2).map(|(_, meaning)| *meaning).unwrap_or_default();
+                let meaning = SIGNS.get(sign - before).map(|(_, meaning)| *meaning).unwrap_or_default();
                 bail!("{meaning}; the console's last lines:\n{}", last_lines(&running.console()));
             }
         }

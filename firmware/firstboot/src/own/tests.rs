@@ -72,10 +72,9 @@ impl ReadAt for Sparse {
         buf.fill(0);
         for (start, bytes) in &self.writes {
             for (at, byte) in (*start..).zip(bytes) {
-                if let Some(place) = at.checked_sub(offset).and_then(|at| usize::try_from(at).ok()) {
-                    if let Some(target) = buf.get_mut(place) {
-                        *target = *byte;
-                    }
+                let place = at.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+                if let Some(target) = place.and_then(|place| buf.get_mut(place)) {
+                    *target = *byte;
                 }
             }
         }

@@ -1,4 +1,4 @@
-use super::{Outcome, Steps, line};
+use super::{Outcome, Steps};
 use crate::console::Console;
 use crate::port::Outlet;
 use crate::record::tests::{BOOT, proc_of};
@@ -154,23 +154,8 @@ fn the_record_has_what_ended_and_what_went_wrong() {
     assert_eq!((record.cluster.as_str(), record.node.as_str()), ("lab", "n1"));
     assert_eq!(record.boot_id, BOOT);
     assert_eq!(record.problems, ["slot sdf-2 stays empty: sdc can't be formatted"]);
-    assert_eq!(record.problems, steps.problems());
+    assert_eq!(record.problems, steps.problems);
     let steps: Vec<_> = record.steps.iter().map(|event| event.step.as_str()).collect();
     assert_eq!(steps, ["modules", "disk", "format", "provision", "format"]);
     assert!(record.steps.iter().all(|event| event.state != State::Begun));
-}
-
-#[test]
-fn a_step_without_words_has_no_blanks_at_its_end() {
-    let event = |subject: &str, found: &str| Event {
-        at: 0.0,
-        step: "etc".to_owned(),
-        subject: subject.to_owned(),
-        state: State::Done,
-        found: found.to_owned(),
-        seconds: None,
-    };
-    assert_eq!(line(&event("", "")), "etc");
-    assert_eq!(line(&event("sda", "")), "etc        sda");
-    assert_eq!(line(&event("", "\n overlaid \n")), "etc        overlaid");
 }
