@@ -9,6 +9,7 @@ mod direct;
 mod disks;
 mod foreign;
 mod healthy;
+mod iscsi;
 mod nodes;
 mod ssh;
 mod verb;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 /// Time between two looks when all is well.
 const CALM: Duration = Duration::from_secs(10);
 /// First and longest wait after a failure.
-const WAITS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const WAITS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// What keeps a LUN from being used.
 #[derive(Debug, thiserror::Error)]

@@ -76,7 +76,7 @@ pub(crate) fn handoff(data: &[Rule], erase: &[&str]) -> Handoff {
             state_filesystem: id(7),
         },
         disks: Policy {
-        iscsi: None,
+            iscsi: None,
             data: data.to_vec(),
             erase: erase.iter().map(|serial| (*serial).to_owned()).collect(),
             ..Policy::default()
