@@ -11,6 +11,7 @@ mod early;
 mod ext4;
 mod foreign;
 mod healthy;
+mod iscsi;
 mod nodes;
 mod own;
 mod seed;

@@ -7,6 +7,9 @@ pub use disks::{
     DataDiskSection, DiskUse, DisksSection, Encryption, FileSystem, MatchSection, SystemDiskSection,
     Transport,
 };
+mod iscsi;
+
+pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
 
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
 use super::tree::{Tree, Value};
@@ -336,6 +339,10 @@ document! {
         sector_size: Spanned<u32>,
         /// What the node's disks are for, instead of what the file's top says of them.
         disks: DisksSection,
+        /// LUNs of iSCSI targets that the node mounts.
+        iscsi: Spanned<Vec<IscsiSection>>,
+        /// LUNs that the node serves to others over iSCSI.
+        iscsi_target: IscsiTargetSection,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod base;
 mod disks;
+mod iscsi;
 mod network;
 mod overlays;
 mod people;
@@ -112,6 +113,10 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
     let id = identity::cluster_id(&id?);
+    if let Some(sections) = &file.nodes {
+        let around = iscsi::Around { id, overlays: &overlays };
+        check.iscsi(&sections.value, &mut nodes, &around);
+    }
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
     Some(Cluster {
         id,
@@ -203,6 +208,7 @@ impl Check<'_> {
                 users,
                 sector_size,
                 disks: own_disks.unwrap_or_else(|| inherited.disks.clone()),
+                iscsi: None,
             });
         }
         nodes

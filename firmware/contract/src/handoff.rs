@@ -1,5 +1,6 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
+use crate::iscsi::Iscsi;
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -28,6 +29,9 @@ pub struct Handoff {
     /// What its disks are for.
     #[serde(default)]
     pub disks: Policy,
+    /// What it has of other machines' disks, and what others have of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iscsi: Option<Iscsi>,
 }
 
 /// Which cluster the node belongs to.
@@ -129,6 +133,9 @@ impl Handoff {
             let want = "32 lower-case hexadecimal digits, not all zero";
             return Err(Error::Field { field: "node.machine_id", value: id.clone(), want });
         }
+        if let Some((field, value, want)) = self.iscsi.as_ref().and_then(Iscsi::fault) {
+            return Err(Error::Field { field, value: value.to_owned(), want });
+        }
         let Partitions { esp, cidata, root_a, root_b, state, state_filesystem } = self.partitions;
         let ids = [esp, cidata, root_a, root_b, state, state_filesystem];
         for (at, id) in ids.iter().enumerate() {
@@ -161,6 +168,7 @@ mod tests {
                 state_filesystem: Uuid::from_u128(7),
             },
             disks: Policy::default(),
+            iscsi: None,
         }
     }
 

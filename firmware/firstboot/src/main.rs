@@ -17,10 +17,12 @@ mod efi;
 mod factory;
 mod failure;
 mod format;
+mod handed;
 mod inventory;
 mod kernel;
 mod leave;
 mod longhorn;
+mod luns;
 mod modules;
 mod mounts;
 mod own;
@@ -37,6 +39,7 @@ mod steps;
 mod survey;
 mod switch;
 mod sys;
+mod target;
 mod units;
 mod verify;
 
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
         Some("report") => report::run(),
         Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
+        Some("luns") => luns::run(),
+        Some("luns-stop") => luns::stop(),
+        Some("target") => target::run(),
         _ => {
             eprintln!(
                 "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report or disks"

@@ -59,6 +59,7 @@ pub(crate) fn handoff(seed: u128) -> Handoff {
             state_filesystem: guid(seed, 6),
         },
         disks: Policy::default(),
+        iscsi: None,
     }
 }
 
