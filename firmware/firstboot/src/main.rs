@@ -19,6 +19,7 @@ mod efi;
 mod factory;
 mod failure;
 mod format;
+mod inventory;
 mod kernel;
 mod leave;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
@@ -30,6 +31,7 @@ mod partition;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod places;
 mod port;
+mod probe;
 mod record;
 mod report;
 mod rescue;
@@ -67,9 +69,10 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("report") => report::run(),
         Some("disks") => verify::run(),
+        Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         _ => {
             eprintln!(
-                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot report or disks"
+                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report or disks"
             );
             ExitCode::from(2)
         }
