@@ -6,14 +6,13 @@ mod login;
 mod mount;
 mod session;
 
-use crate::console::Console;
+use crate::console::announce;
 use crate::handed;
 use crate::{DEV, SYSFS};
 use kiln_contract::iscsi::{Iscsi, Lun};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -48,16 +47,10 @@ enum Trouble {
 struct Around {
     cluster: Uuid,
     initiator: String,
-    console: Mutex<Console>,
 }
 
-impl Around {
-    /// On the consoles and in the journal.
-    fn say(&self, lun: &str, what: &str) {
-        let line = format!("iSCSI LUN {lun}: {what}");
-        self.console.lock().unwrap_or_else(PoisonError::into_inner).milestone(&line);
-        eprintln!("{line}");
-    }
+fn say(lun: &str, what: &str) {
+    announce(&format!("iSCSI LUN {lun}: {what}"));
 }
 
 /// Looks after the LUNs until systemd ends it; a node without LUNs is done at once.
@@ -72,9 +65,7 @@ pub(crate) fn run() -> ExitCode {
     let Some(Iscsi { initiator, luns, .. }) = handoff.iscsi.filter(|iscsi| !iscsi.luns.is_empty()) else {
         return ExitCode::SUCCESS;
     };
-    let mut console = Console::early();
-    console.open_all(Path::new(SYSFS), false);
-    let around = Around { cluster: handoff.cluster.id, initiator, console: Mutex::new(console) };
+    let around = Around { cluster: handoff.cluster.id, initiator };
     std::thread::scope(|scope| {
         for luns in by_target(&luns).into_values() {
             let around = &around;
@@ -120,8 +111,8 @@ fn attend(luns: &[&Lun], around: &Around) {
             // Said once, and again when it changes: a target may be away for days.
             if told.get(lun.name.as_str()) != Some(&trouble) {
                 match &trouble {
-                    Some(trouble) => around.say(&lun.name, &format!("{trouble}; trying again")),
-                    None => around.say(&lun.name, &format!("mounted on {}", lun.mount_point)),
+                    Some(trouble) => say(&lun.name, &format!("{trouble}; trying again")),
+                    None => say(&lun.name, &format!("mounted on {}", lun.mount_point)),
                 }
                 told.insert(&lun.name, trouble);
             }
@@ -160,7 +151,7 @@ fn look_after(lun: &Lun, around: &Around) -> Result<(), Trouble> {
     }
     let source = content::prepare(Path::new(DEV), &disk, (lun, around.cluster))?;
     if source.formatted {
-        around.say(&lun.name, &format!("was blank, has {} now", lun.filesystem.as_str()));
+        say(&lun.name, &format!("was blank, has {} now", lun.filesystem.as_str()));
     }
     mount::start(lun, &source.device)?;
     Ok(())

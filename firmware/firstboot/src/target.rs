@@ -4,8 +4,8 @@
 mod config;
 mod store;
 
-use crate::console::Console;
-use crate::{SYSFS, handed};
+use crate::console::announce;
+use crate::handed;
 use kiln_contract::iscsi::Target;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -28,8 +28,6 @@ pub(crate) fn run() -> ExitCode {
     let Some(target) = handoff.iscsi.as_ref().and_then(|iscsi| iscsi.target.clone()) else {
         return ExitCode::SUCCESS;
     };
-    let mut console = Console::early();
-    console.open_all(Path::new(SYSFS), false);
     let mut problems = Vec::new();
     let mut served = Target { luns: Vec::new(), ..target.clone() };
     let mut paths = Vec::new();
@@ -40,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
                 match store.make(&lun.name, lun.bytes) {
                     Ok(made) => {
                         let remark = made.remark.map(|remark| format!("LUN {}: {remark}", lun.name));
-                        remark.into_iter().for_each(|remark| tell(&mut console, &remark));
+                        remark.into_iter().for_each(|remark| tell(&remark));
                         served.luns.push(lun.clone());
                         paths.push(made.path);
                     }
@@ -53,16 +51,13 @@ pub(crate) fn run() -> ExitCode {
         problems.push(format!("{CONFIG}: {error}"));
     }
     for problem in &problems {
-        tell(&mut console, problem);
+        tell(problem);
     }
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// On the consoles and in the journal.
-fn tell(console: &mut Console, what: &str) {
-    let line = format!("iSCSI target: {what}");
-    console.milestone(&line);
-    eprintln!("{line}");
+fn tell(what: &str) {
+    announce(&format!("iSCSI target: {what}"));
 }
 
 /// A whole file or the old one. It holds passwords: nobody but root reads it.

@@ -43,12 +43,6 @@ pub(crate) enum Refusal {
         "the target refused this node: {target} at {portal} does not list {initiator}, or wants a name and a password (CHAP)"
     )]
     Forbidden { target: String, portal: String, initiator: String },
-    /// CHAP of the other side.
-    #[error("the target did not prove its own name and password (mutual CHAP): {target} at {portal}")]
-    Mutual { target: String, portal: String },
-    /// No such target.
-    #[error("there is no target {target} at {portal}")]
-    Unknown { target: String, portal: String },
     /// Something else.
     #[error("the login to {target} at {portal} failed: {said}")]
     Other { target: String, portal: String, said: String },

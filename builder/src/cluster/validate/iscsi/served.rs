@@ -101,7 +101,7 @@ impl Check<'_> {
             let help = nearest(&name, groups.iter().copied()).map_or_else(
                 || {
                     format!(
-                        "add a rule to its `disks.data`: `{{name: {name}, match: {{serial: …}}, use: lvm}}`"
+                        "add a rule to its `disks.data`: `{{name: {name}, match: {{serial: ...}}, use: lvm}}`"
                     )
                 },
                 |near| format!("did you mean `{near}`?"),
