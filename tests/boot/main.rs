@@ -10,6 +10,7 @@ mod disks;
 mod early;
 mod ext4;
 mod foreign;
+mod handoff;
 mod healthy;
 mod iscsi;
 mod nodes;
