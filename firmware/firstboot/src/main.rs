@@ -9,10 +9,8 @@ mod block;
 mod choose;
 mod cmdline;
 mod coldplug;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod consent;
 mod console;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod data;
 mod disks;
 mod efi;
@@ -20,40 +18,43 @@ mod factory;
 mod failure;
 mod format;
 mod handed;
+mod inventory;
 mod kernel;
 mod leave;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod longhorn;
 mod luns;
 mod modules;
 mod mounts;
 mod own;
 mod partition;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod places;
 mod port;
+mod probe;
 mod record;
 mod report;
 mod rescue;
 mod seed;
 mod state;
 mod steps;
+mod survey;
 mod switch;
 mod sys;
 mod target;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod units;
 mod verify;
 
 use cmdline::CommandLine;
+use consent::Consent;
 use console::Console;
 use failure::Failure;
-use kiln_contract::plan::Plan;
+use kiln_contract::machine::Machine;
+use kiln_contract::plan::{Plan, in_words, table};
 use modules::Modules;
+use own::Own;
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
-use steps::{Outcome, Steps};
+use steps::Steps;
 
 const SYSFS: &str = "/sys";
 const DEV: &str = "/dev";
@@ -69,13 +70,14 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some("report") => report::run(),
+        Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
         Some("luns") => luns::run(),
         Some("luns-stop") => luns::stop(),
         Some("target") => target::run(),
         _ => {
             eprintln!(
-                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot report or disks"
+                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report or disks"
             );
             ExitCode::from(2)
         }
@@ -107,24 +109,48 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     steps.note("seed", "", &format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
 
     let own = state::plan(&booted, &handoff)?;
-    let wrote = !own.changes.is_empty() || own.format_state;
-    let device = state::commit(steps, (&booted, &own), &handoff)?;
+    let (machine, plan) = steps.run("disks", "", |steps| {
+        let seen = survey::survey((&mut modules, &cmdline), steps.console(), &booted, &handoff);
+        let found = survey::in_words(&seen);
+        Ok::<_, Failure>((seen, found))
+    })?;
+    let plan = decide(steps, &cmdline, (&machine, plan), &own);
 
+    let device = state::commit(steps, (&booted, &own), &handoff)?;
+    let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
+    let present = data::commit(steps, (&handoff, &plan), &machine, &again);
     steps.run("mount", "", |steps| {
         mounts::root(&root)?;
         mounts::var(steps, &device)?;
         mounts::etc()?;
         mounts::machine_id(&handoff.node.machine_id)?;
+        mounts::data(&handoff, &present)?;
         let found = format!("root {} read-only, /var on {}, /etc overlaid", root.name, device.display());
         Ok::<_, Failure>(((), found))
     })?;
 
-    let outcome = Outcome {
-        cluster: handoff.cluster.name.clone(),
-        node: handoff.node.name.clone(),
-        plan: Plan::default(),
-        default_disks_config: None,
-    };
-    leave::behind(steps, &handoff, (outcome, wrote))?;
+    let wrote = !own.changes.is_empty() || own.format_state || plan.writes();
+    leave::behind(steps, &handoff, (plan, &present), wrote)?;
     switch::to_systemd()
+}
+
+/// What may be carried out of a plan: all of it, or, when a person said no or the machine is only to report, less.
+fn decide(steps: &mut Steps, cmdline: &CommandLine, (machine, plan): (&Machine, Plan), own: &Own) -> Plan {
+    let own = own.changes.iter().map(|change| format!("  booted disk: {change}\n")).collect::<String>();
+    let table = format!("{own}{}", table(machine, &plan));
+    if cmdline.report {
+        consent::report(steps, &table);
+    }
+    let destructive = plan.is_destructive();
+    // A plan that loses data is shown with the question about it.
+    if !destructive && (plan.writes() || !plan.problems.is_empty()) {
+        steps.console().print(&format!("\n{table}\n"));
+    }
+    for problem in &plan.problems {
+        steps.shown_problem(in_words(problem, machine));
+    }
+    match consent::consent(steps, &table, destructive, cmdline.countdown) {
+        Consent::Go => plan,
+        Consent::Stopped => plan.stopped(),
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) fn disk(name: &str) -> Disk {
         wwn: String::new(),
         by_id: vec![format!("ata-Samsung_SSD_870_EVO_500GB_S62ANJ0N{}", name.to_uppercase())],
         path: format!("pci-0000:00:1f.2-ata-{name}"),
+        other_paths: Vec::new(),
         content: Content::Blank,
         table: None,
     }
@@ -76,11 +77,11 @@ pub(crate) fn handoff(data: &[Rule], erase: &[&str]) -> Handoff {
             state_filesystem: id(7),
         },
         disks: Policy {
-            iscsi: None,
             data: data.to_vec(),
             erase: erase.iter().map(|serial| (*serial).to_owned()).collect(),
             ..Policy::default()
         },
+        iscsi: None,
     }
 }
 
