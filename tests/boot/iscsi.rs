@@ -18,8 +18,8 @@ const SERIAL: &str = "kiln-lvm";
 const GROUP: u64 = 2 << 30;
 /// An initiator that is no node of the cluster.
 const GUEST: &str = "iqn.2025-01.test:guest";
-/// Hardware addresses of the two ends of the cable.
-const CABLE: [&str; 2] = ["52:54:00:6b:69:01", "52:54:00:6b:69:02"];
+/// Hardware addresses of the nodes' cards: two ends of a cable, and one of a cable that leads nowhere.
+const CARDS: [&str; 3] = ["52:54:00:6b:69:01", "52:54:00:6b:69:02", "52:54:00:6b:69:03"];
 /// A password that must be seen nowhere but where it is used.
 const PASSWORD: &str = "kiln-test-chap-1";
 const MUTUAL: &str = "kiln-test-chap-2";
@@ -46,7 +46,7 @@ fn lab() -> &'static Lab {
             &networks.join("05-test.network"),
             &format!("[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"),
         );
-        let [one, two] = CABLE;
+        let [one, two, three] = CARDS;
         let cluster = format!(
             "apiVersion: kiln/v1\ncluster: {{name: storage-lab}}\n\
              overlays: [iscsi-initiator, iscsi-target, ./lab]\n\
@@ -62,7 +62,7 @@ fn lab() -> &'static Lab {
              \x20   mount_options: [noatime]\n    chap: &chap\n\
              \x20     user: worker\n      password: {PASSWORD}\n      mutual: {{user: storage, password: {MUTUAL}}}\n\
              \x20 - {{name: old, target: storage, lun: 1, mount_point: /srv/old, chap: *chap}}\n\
-             - name: files\n  network: {{address: 10.9.0.3/24, mac: \"{one}\"}}\n\
+             - name: files\n  network: {{address: 10.9.0.3/24, mac: \"{three}\"}}\n\
              \x20 iscsi_target:\n    folder: /srv/luns\n    chap: {{user: guest, password: {PASSWORD}}}\n\
              \x20   luns: [{{name: guest, size: 1GiB, lun: 7, initiators: [{GUEST}]}}]\n",
             key = public.trim(),
@@ -133,7 +133,7 @@ fn healthy(running: &mut Running) {
 #[test]
 fn a_lun_is_mounted_and_stays_through_everything() {
     let folder = folder();
-    let (one, two) = Link::pair(CABLE[0], CABLE[1]).unwrap();
+    let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
     let (_, disk) = data(folder.path(), "group.img", GROUP, Bus::Virtio);
     let storage =
         Node::new("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
@@ -202,7 +202,7 @@ fn a_lun_is_mounted_and_stays_through_everything() {
 #[test]
 fn a_file_is_served() {
     let folder = folder();
-    let (one, _) = Link::pair(CABLE[0], CABLE[1]).unwrap();
+    let (one, _) = Link::pair(CARDS[2], CARDS[0]).unwrap();
     let files = Node::new("files", folder.path(), one);
     let mut serving = files.machine.start().unwrap();
     healthy(&mut serving);
