@@ -1,5 +1,6 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
+use crate::memory::Memory;
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -28,6 +29,9 @@ pub struct Handoff {
     /// What its disks are for.
     #[serde(default)]
     pub disks: Policy,
+    /// What its memory is for.
+    #[serde(default)]
+    pub memory: Memory,
 }
 
 /// Which cluster the node belongs to.
@@ -137,7 +141,8 @@ impl Handoff {
                 return Err(Error::Field { field: "partitions", value: id.to_string(), want });
             }
         }
-        self.disks.check().map_err(|(field, value, want)| Error::Field { field, value, want })
+        let faults = self.disks.check().and_then(|()| self.memory.check());
+        faults.map_err(|(field, value, want)| Error::Field { field, value, want })
     }
 }
 

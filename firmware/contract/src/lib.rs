@@ -6,6 +6,7 @@ pub mod event;
 pub mod glob;
 pub mod handoff;
 pub mod machine;
+pub mod memory;
 pub mod partition;
 pub mod plan;
 pub mod policy;
