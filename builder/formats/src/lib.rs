@@ -5,6 +5,7 @@
 //! | module | format | written | read |
 //! | --- | --- | --- | --- |
 //! | [`tree`] | the file tree that all of them share | | |
+//! | [`path`] | paths of it, links followed | | |
 //! | [`io`] | positioned reads and writes | | |
 //! | [`sparse`] | the data and the holes of sparse files | | |
 //! | [`stream`] | moving the bytes of files | | |
@@ -15,14 +16,17 @@
 //! | [`uki`] | PE/COFF unified kernel image | yes | yes |
 //! | [`qcow2`] | QEMU copy-on-write image | yes | yes, uncompressed |
 //! | [`deb`] | Debian binary package | | yes |
+//! | [`elf`] | what a program or library needs to be loaded | | yes |
 
 pub mod cpio;
 #[cfg(feature = "images")]
 pub mod deb;
+pub mod elf;
 pub mod ext4;
 pub mod fat;
 pub mod gpt;
 pub mod io;
+pub mod path;
 #[cfg(feature = "images")]
 pub mod qcow2;
 pub mod sparse;

@@ -1,6 +1,8 @@
 //! Which kernel modules the initramfs carries: what a machine needs to reach the disk that it was booted from, to
 //! mount what is on it, and to take a key press when that fails. Drivers for everything else load from the root.
 
+use super::Program;
+
 /// Directories below `kernel/` of which every module is taken, those in deeper directories not.
 pub(super) const DIRECTORIES: &[&str] = &[
     // SATA and PATA controllers of every make: small, and nobody knows which one an old board has.
@@ -26,6 +28,8 @@ pub(super) const NAMES: &[&str] = &[
     "virtio_mmio",
     "virtio_blk",
     "virtio_scsi",
+    // Where the first boot tells its steps.
+    "virtio_console",
     "xen_blkfront",
     "xen_scsifront",
     "hv_vmbus",
@@ -96,3 +100,27 @@ pub(super) const EXCEPT: &[&str] = &[
     "sdricoh_cs",
     "sl811_cs",
 ];
+
+/// Modules that a program asked for needs.
+pub(super) const fn of(program: Program) -> &'static [&'static str] {
+    match program {
+        Program::Xfs => &["xfs", "libcrc32c"],
+        // LUKS2 as cryptsetup formats it: aes-xts-plain64 with keys of 512 bits. The kernel's crypto interface derives
+        // keys and wraps them where a mode is asked of it (af_alg, algif_skcipher).
+        Program::Luks => &[
+            "dm_mod",
+            "dm_crypt",
+            "xts",
+            "ecb",
+            "aes_generic",
+            "aesni_intel",
+            "sha256_generic",
+            "sha512_generic",
+            "sha256_ssse3",
+            "sha512_ssse3",
+            "algif_skcipher",
+            "algif_hash",
+        ],
+        Program::Tpm2 => &["tpm_tis", "tpm_crb"],
+    }
+}

@@ -1,6 +1,6 @@
-//! The initramfs: the helper as `/init`, modules, firmware, and nothing else.
+//! The initramfs: the helper as `/init`, the programs that it runs, modules, firmware, and nothing else.
 
-use super::{Error, lookup, modules};
+use super::{Error, Options, file, helper, modules, programs};
 use kiln_formats::cpio;
 use kiln_formats::tree::{Entry, Kind, Tree};
 use std::collections::BTreeSet;
@@ -21,35 +21,47 @@ pub(super) struct Initramfs {
     pub(super) modules: usize,
     /// Firmware files, as the modules name them.
     pub(super) firmware: Vec<String>,
+    /// Paths of the programs, below the root.
+    pub(super) programs: Vec<String>,
 }
 
 /// Builds and packs it.
-pub(super) fn build(root: &Tree, release: &str, helper: &[u8], threads: usize) -> Result<Initramfs, Error> {
-    let selection = modules::select(root, release, threads)?;
-    let mut tree = skeleton(helper);
+pub(super) fn build(root: &Tree, release: &str, options: &Options) -> Result<Initramfs, Error> {
+    let selection = modules::select(root, release, options)?;
+    let mut tree = skeleton(helper::AMD64);
+    let programs = programs::add_all(root, &options.programs, &mut tree)?;
     let mut names = BTreeSet::new();
     let count = selection.modules.len();
     for module in selection.modules {
         names.extend(modules::firmware_of(&module.bytes));
-        add(&mut tree, &format!("lib/modules/{release}/{}", module.path), Entry::file(module.bytes));
+        add(&mut tree, &format!("usr/lib/modules/{release}/{}", module.path), Entry::file(module.bytes));
     }
     for (name, text) in selection.index {
-        add(&mut tree, &format!("lib/modules/{release}/{name}"), Entry::file(text.into_bytes()));
+        add(&mut tree, &format!("usr/lib/modules/{release}/{name}"), Entry::file(text.into_bytes()));
     }
     let mut firmware = Vec::new();
     for name in names {
         // The kernel's loader also tries these names (Linux, FW_LOADER_COMPRESS).
         let mut forms = ["", ".zst", ".xz"].iter().map(|suffix| format!("{name}{suffix}"));
-        let found =
-            forms.find_map(|form| Some((lookup::file(root, &format!("usr/lib/firmware/{form}"))?, form)));
+        let found = forms.find_map(|form| Some((file(root, &format!("usr/lib/firmware/{form}"))?, form)));
         if let Some((content, form)) = found {
-            add(&mut tree, &format!("lib/firmware/{form}"), Entry::new(Kind::File(content.clone()), 0o644));
+            add(
+                &mut tree,
+                &format!("usr/lib/firmware/{form}"),
+                Entry::new(Kind::File(content.clone()), 0o644),
+            );
             firmware.push(name);
         }
     }
     let mut archive = Vec::new();
     let unpacked_bytes = cpio::write(&tree, &mut archive)?;
-    Ok(Initramfs { packed: compress(&archive, threads)?, unpacked_bytes, modules: count, firmware })
+    Ok(Initramfs {
+        packed: compress(&archive, options.threads)?,
+        unpacked_bytes,
+        modules: count,
+        firmware,
+        programs,
+    })
 }
 
 /// What the kernel and the helper expect to be there. Standard streams open on /dev/console before anything is
@@ -59,6 +71,11 @@ fn skeleton(helper: &[u8]) -> Tree {
     for directory in ["dev", "proc", "run", "seed", "sys", "sysroot"] {
         add(&mut tree, directory, Entry::directory());
     }
+    // As in the root: programs, their loader and the kernel name things by both paths.
+    for directory in ["bin", "lib", "lib64", "sbin"] {
+        add(&mut tree, &format!("usr/{directory}"), Entry::directory());
+        add(&mut tree, directory, Entry::symlink(&format!("usr/{directory}")));
+    }
     add(&mut tree, "dev/console", Entry::new(Kind::CharDevice { major: 5, minor: 1 }, 0o600));
     add(&mut tree, "dev/null", Entry::new(Kind::CharDevice { major: 1, minor: 3 }, 0o666));
     let mut init = Entry::file(helper);
@@ -67,7 +84,7 @@ fn skeleton(helper: &[u8]) -> Tree {
     tree
 }
 
-fn add(tree: &mut Tree, path: &str, entry: Entry) {
+pub(super) fn add(tree: &mut Tree, path: &(impl AsRef<[u8]> + ?Sized), entry: Entry) {
     tree.make_parents(path, &Entry::directory());
     tree.insert(path, entry);
 }

@@ -1,6 +1,6 @@
 //! Which kernel the root holds.
 
-use super::{Error, lookup};
+use super::{Error, file};
 use kiln_formats::tree::{Content, Tree};
 use std::collections::BTreeSet;
 
@@ -30,7 +30,6 @@ pub(super) fn choose(root: &Tree) -> Result<Kernel, Error> {
         _ => return Err(Error::SeveralKernels(releases.into_iter().collect())),
     };
     let path = format!("boot/vmlinuz-{release}");
-    let image =
-        lookup::file(root, &path).ok_or(Error::Missing { path, package: "linux-image-amd64" })?.clone();
+    let image = file(root, &path).ok_or(Error::Missing { path, package: "linux-image-amd64" })?.clone();
     Ok(Kernel { release, image })
 }

@@ -5,19 +5,22 @@ mod drivers;
 pub mod helper;
 mod initramfs;
 mod kernel;
-mod lookup;
 mod microcode;
 mod modules;
+mod programs;
 
 use kiln_formats::tree::{Content, Entry, Kind, Tree};
-use kiln_formats::{cpio, uki};
+use kiln_formats::{cpio, path, uki};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The command line of every image. The last console is /dev/console; both are listened to. `ro`: the root is never
-/// remounted for writing. `systemd.gpt_auto=no`: what is mounted is the helper's decision alone. `systemd.ssh_auto=no`: sshd listens where the image says, not on sockets of a hypervisor. `panic=30`: a kernel
-/// that panics tries again, as nobody may be near.
+/// remounted for writing. `gpt`: when power fails while the helper writes the first partition table, the kernel takes
+/// the second one at the disk's end, which it does only when told (Linux, block/partitions/efi.c, `force_gpt`).
+/// `systemd.gpt_auto=no`: what is mounted is the helper's decision alone. `systemd.ssh_auto=no`: sshd listens where the
+/// image says, not on sockets of a hypervisor. `panic=30`: a kernel that panics tries again, as nobody may be near.
 const COMMAND_LINE: &str =
-    "ro console=tty0 console=ttyS0,115200n8 loglevel=4 panic=30 systemd.gpt_auto=no systemd.ssh_auto=no";
+    "ro gpt console=tty0 console=ttyS0,115200n8 loglevel=4 panic=30 systemd.gpt_auto=no systemd.ssh_auto=no";
 
 /// systemd-boot's and its stub's files, in Debian's package systemd-boot-efi.
 const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
@@ -35,6 +38,8 @@ pub struct Options {
     pub tries: Option<u8>,
     /// Seconds that the loader's menu waits.
     pub menu_seconds: u32,
+    /// What the initramfs carries beside the programs that every first boot runs.
+    pub programs: BTreeSet<Program>,
     /// Threads to work with; the bytes are the same for any number.
     pub threads: usize,
 }
@@ -46,9 +51,22 @@ impl Default for Options {
             command_line: Vec::new(),
             tries: Some(3),
             menu_seconds: 3,
+            programs: BTreeSet::new(),
             threads: 1,
         }
     }
+}
+
+/// A group of programs, with their files and kernel modules, that an initramfs carries when asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// Making xfs file systems and mounting them; Debian's package xfsprogs.
+    Xfs,
+    /// Formatting and opening LUKS volumes; cryptsetup-bin.
+    Luks,
+    /// Opening LUKS volumes, and enrolling their keys, with the machine's TPM; systemd-cryptsetup. Of use with
+    /// [`Program::Luks`] only.
+    Tpm2,
 }
 
 /// The boot chain of an image.
@@ -81,6 +99,8 @@ pub struct Facts {
     pub modules: usize,
     /// Firmware files in the initramfs, as modules name them.
     pub firmware: Vec<String>,
+    /// Programs in the initramfs, as paths below its root.
+    pub programs: Vec<String>,
 }
 
 /// Why there is no boot chain.
@@ -99,6 +119,26 @@ pub enum Error {
     #[error("the root holds no {path}: add the package {package}")]
     Missing {
         /// Where it should be.
+        path: String,
+        /// Debian's package that has it.
+        package: &'static str,
+    },
+    /// A program or a library needs a library that is not where the dynamic loader looks.
+    #[error(
+        "the root holds no {library}, which {needed_by} needs: the package {package} depends on the one that has it"
+    )]
+    Library {
+        /// Its soname, or its path.
+        library: String,
+        /// Path of the file that needs it.
+        needed_by: String,
+        /// Debian's package of the program that all began with.
+        package: &'static str,
+    },
+    /// A program is none.
+    #[error("{path} is no program for amd64: reinstall the package {package}")]
+    NoProgram {
+        /// The file.
         path: String,
         /// Debian's package that has it.
         package: &'static str,
@@ -126,17 +166,17 @@ pub enum Error {
 pub fn assemble(root: &Tree, options: &Options) -> Result<Boot, Error> {
     let kernel = kernel::choose(root)?;
     let microcode = microcode::build(root)?;
-    let initramfs = initramfs::build(root, &kernel.release, helper::AMD64, options.threads)?;
+    let initramfs = initramfs::build(root, &kernel.release, options)?;
     let command_line = command_line(options);
     let needed = |path: &str| {
         let missing = || Error::Missing { path: path.to_owned(), package: "systemd-boot-efi" };
-        lookup::file(root, path)
+        file(root, path)
             .ok_or_else(missing)?
             .read()
             .map_err(|source| Error::Read { path: path.to_owned(), source })
     };
 
-    let os_release = lookup::file(root, "usr/lib/os-release").cloned();
+    let os_release = file(root, "usr/lib/os-release").cloned();
     let text = |text: &str| Some(Content::bytes(text.as_bytes()));
     let facts = Facts {
         kernel_image: kernel_image(options),
@@ -146,6 +186,7 @@ pub fn assemble(root: &Tree, options: &Options) -> Result<Boot, Error> {
         microcode_bytes: microcode.as_ref().map_or(0, |archive| archive.len() as u64),
         modules: initramfs.modules,
         firmware: initramfs.firmware,
+        programs: initramfs.programs,
         kernel_release: kernel.release,
         command_line,
     };
@@ -178,6 +219,11 @@ pub fn assemble(root: &Tree, options: &Options) -> Result<Boot, Error> {
         esp.insert(path, Entry::new(Kind::File(Content::bytes(bytes)), 0o644));
     }
     Ok(Boot { esp, facts: Facts { kernel_image_bytes, ..facts } })
+}
+
+/// The regular file of the root that `path` leads to.
+fn file<'a>(root: &'a Tree, path: &str) -> Option<&'a Content> {
+    Some(path::file(root, path.as_bytes())?.1)
 }
 
 fn command_line(options: &Options) -> String {

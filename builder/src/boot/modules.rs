@@ -1,6 +1,6 @@
 //! The kernel modules of the initramfs, from depmod's text files in the root (kmod, modules.dep(5)).
 
-use super::{Error, drivers, kernel, lookup};
+use super::{Error, Options, Program, drivers, file, kernel};
 use kiln_formats::tree::{Content, Tree};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -24,20 +24,19 @@ pub(super) struct Selection {
 }
 
 /// Chooses by [`drivers`], with everything that the chosen ones need, and decompresses.
-pub(super) fn select(root: &Tree, release: &str, threads: usize) -> Result<Selection, Error> {
+pub(super) fn select(root: &Tree, release: &str, options: &Options) -> Result<Selection, Error> {
     let directory = format!("{}/{release}", kernel::MODULES);
     let index = Index::read(root, &directory)?;
-    let chosen = index.closure(index.wanted());
+    let chosen = index.closure(index.wanted(&options.programs));
     let jobs: Vec<(&str, &Content)> = chosen
         .iter()
         .map(|path| {
             let at = format!("{directory}/{path}");
-            let content =
-                lookup::file(root, &at).ok_or(Error::Missing { path: at, package: "linux-image-amd64" })?;
+            let content = file(root, &at).ok_or(Error::Missing { path: at, package: "linux-image-amd64" })?;
             Ok((*path, content))
         })
         .collect::<Result<_, Error>>()?;
-    Ok(Selection { modules: decompress_all(&jobs, threads)?, index: index.cut_to(&chosen) })
+    Ok(Selection { modules: decompress_all(&jobs, options.threads)?, index: index.cut_to(&chosen) })
 }
 
 /// The name that the kernel has for a module file: no directory, no suffix, underscores.
@@ -65,7 +64,7 @@ impl Index {
     fn read(root: &Tree, directory: &str) -> Result<Self, Error> {
         let text = |name: &str| -> Result<String, Error> {
             let path = format!("{directory}/{name}");
-            let content = lookup::file(root, &path).ok_or_else(|| Error::NoIndex(path.clone()))?;
+            let content = file(root, &path).ok_or_else(|| Error::NoIndex(path.clone()))?;
             let bytes = content.read().map_err(|source| Error::Read { path: path.clone(), source })?;
             String::from_utf8(bytes).map_err(|_| Error::NoIndex(path))
         };
@@ -90,13 +89,15 @@ impl Index {
         Ok(Self { dependencies, names, aliases, services, soft: text("modules.softdep").unwrap_or_default() })
     }
 
-    fn wanted(&self) -> BTreeSet<&str> {
+    fn wanted(&self, programs: &BTreeSet<Program>) -> BTreeSet<&str> {
         let in_directory = self.dependencies.keys().map(String::as_str).filter(|path| {
             let below = path.strip_prefix("kernel/").and_then(|path| path.rsplit_once('/'));
             below.is_some_and(|(directory, _)| drivers::DIRECTORIES.contains(&directory))
                 && !drivers::EXCEPT.contains(&name_of(path).as_str())
         });
-        let named = drivers::NAMES.iter().filter_map(|name| self.names.get(*name)).map(String::as_str);
+        let asked = programs.iter().flat_map(|program| drivers::of(*program));
+        let names = drivers::NAMES.iter().chain(asked);
+        let named = names.filter_map(|name| self.names.get(*name)).map(String::as_str);
         in_directory.chain(named).collect()
     }
 

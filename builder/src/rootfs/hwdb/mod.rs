@@ -9,7 +9,7 @@ mod lines;
 mod tests;
 mod trie;
 
-use super::ldso::path;
+use kiln_formats::path;
 use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
 use lines::{Lines, State};
 use std::collections::BTreeMap;

@@ -10,14 +10,14 @@
 
 mod cache;
 mod elf;
-pub(super) mod path;
 #[cfg(test)]
 mod tests;
 
 use cache::{Library, compare};
-use elf::{AARCH64, Facts, X86_64};
+use elf::Facts;
+use kiln_formats::elf::{AARCH64, X86_64};
+use kiln_formats::path::{children, directory, file};
 use kiln_formats::tree::{Entry, Kind, Timestamp, Tree};
-use path::{children, directory, file};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 
@@ -55,7 +55,9 @@ pub enum Error {
 pub fn run(tree: &mut Tree, time: Timestamp) -> Result<(), Error> {
     let Some((_, content)) = file(tree, LDCONFIG.as_bytes()) else { return Ok(()) };
     let ldconfig = content.read().map_err(|source| read_error(LDCONFIG.as_bytes(), source))?;
-    let machine = elf::elf_u16(&ldconfig, 18).filter(|machine| [X86_64, AARCH64].contains(machine));
+    let object =
+        kiln_formats::elf::read(content).map_err(|source| read_error(LDCONFIG.as_bytes(), source))?;
+    let machine = object.map(|object| object.machine).filter(|it| [X86_64, AARCH64].contains(it));
     let machine = machine.ok_or(Error::Ldconfig)?;
     let generator = elf::generator(&ldconfig).ok_or(Error::Ldconfig)?.to_vec();
     let mut links = Vec::new();
