@@ -20,9 +20,11 @@ mod factory;
 mod failure;
 mod format;
 mod kernel;
+mod keys;
 mod leave;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod longhorn;
+mod luks;
 mod modules;
 mod mounts;
 mod own;
@@ -36,11 +38,13 @@ mod rescue;
 mod seed;
 mod state;
 mod steps;
+mod swap;
 mod switch;
 mod sys;
 #[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod units;
 mod verify;
+mod volumes;
 
 use cmdline::CommandLine;
 use console::Console;
@@ -100,6 +104,9 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     let root = choose::root(&booted, &handoff)?;
     steps.note("seed", "", &format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
 
+    if handoff.disks.encrypts() {
+        modules.load_all(&luks::MODULES, steps.console());
+    }
     let own = state::plan(&booted, &handoff)?;
     let wrote = !own.changes.is_empty() || own.format_state;
     let device = state::commit(steps, (&booted, &own), &handoff)?;
@@ -112,6 +119,12 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
         let found = format!("root {} read-only, /var on {}, /etc overlaid", root.name, device.display());
         Ok::<_, Failure>(((), found))
     })?;
+
+    let failed = |error| Failure::Root { what: "write this boot's units to /run".to_owned(), error };
+    if own.swap.is_some() {
+        volumes::write_swap(Path::new(units::FOLDER), &handoff.disks.system).map_err(failed)?;
+    }
+    volumes::write_zram(Path::new(volumes::ZRAM_FOLDER), handoff.memory.zram).map_err(failed)?;
 
     let outcome = Outcome {
         cluster: handoff.cluster.name.clone(),
