@@ -168,6 +168,17 @@ pub struct Disk {
     pub faults: Vec<Fault>,
 }
 
+/// Which of a machine's disks one is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// Its number.
+    pub(crate) index: usize,
+    /// Its AHCI port, if it needs one.
+    pub(crate) port: usize,
+    /// The firmware boots it.
+    pub(crate) boots: bool,
+}
+
 impl Disk {
     /// A disk with sectors of 512 bytes and QEMU's own facts.
     pub fn new(source: Source, bus: Bus) -> Self {
@@ -193,13 +204,13 @@ impl Disk {
         Self::new(source, Bus::Virtio)
     }
 
-    /// The arguments of disk number `index`, with AHCI port number `port` if it needs one; its own files, if it has
-    /// any, are in `folder`.
-    pub(crate) fn arguments(&self, index: usize, port: usize, folder: &Path) -> Result<Vec<String>, Error> {
+    /// The arguments of a disk at its place; its own files, if it has any, are in `folder`.
+    pub(crate) fn arguments(&self, place: Place, folder: &Path) -> Result<Vec<String>, Error> {
+        let Place { index, port, boots } = place;
         let facts = self.facts()?;
         let mut arguments = vec!["-drive".to_owned(), self.drive(index, folder)?];
         let mut device = |text: String| arguments.extend(["-device".to_owned(), text]);
-        let boot = if index == 0 { ",bootindex=0" } else { "" };
+        let boot = if boots { ",bootindex=0" } else { "" };
         let slot = if self.hot_plug && matches!(self.bus, Bus::Virtio | Bus::Nvme) {
             // What sits on the root itself can't be pulled.
             device(format!("pcie-root-port,id=slot{index},chassis={}", index + 1));

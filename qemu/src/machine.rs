@@ -1,5 +1,6 @@
 //! The machine and its way to an argument vector.
 
+use crate::disk::Place;
 use crate::{Accelerator, Bus, Card, Disk, Error, Firmware, Tpm};
 use std::path::{Path, PathBuf};
 
@@ -141,7 +142,9 @@ impl Machine {
         }
         for (index, disk) in self.disks.iter().enumerate() {
             let port = self.disks.iter().take(index).filter(|disk| disk.bus == Bus::Ahci).count();
-            arguments.extend(disk.arguments(index, port, folder)?);
+            // A kernel that QEMU loads is what boots first.
+            let boots = index == 0 && self.kernel.is_none();
+            arguments.extend(disk.arguments(Place { index, port, boots }, folder)?);
         }
         for (index, card) in self.cards.iter().enumerate() {
             arguments.extend(card.arguments(index));

@@ -105,7 +105,15 @@ impl Machine {
         }
         if let Some((path, listener)) = listeners.next() {
             let stream = running.accept(&path, &listener)?;
-            running.qmp = Some(Qmp::new(stream)?);
+            match Qmp::new(stream) {
+                Ok(qmp) => running.qmp = Some(qmp),
+                // A machine that can't start says why elsewhere.
+                Err(Error::Io { .. }) => {
+                    let status = running.wait_until(Instant::now() + START)?;
+                    return Err(running.ended(status, "its start"));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(running)
     }

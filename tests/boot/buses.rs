@@ -1,22 +1,32 @@
 //! Where the disk hangs must not matter: one image comes up healthy from every bus that UEFI boots.
 
+use crate::direct::kernel;
 use crate::disks::{copy_to, folder};
 use crate::nodes::{Site, large_sectors, machine, report, site};
-use kiln_qemu::{Bus, Disk, Source, free_port};
+use kiln_qemu::{Bus, Disk, Machine, Source, free_port};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
-/// Boots the first node from a disk on this bus; the disk is larger than the image, as disks are.
-fn boots(site: &Site, bus: Bus, sector_size: u32) {
-    let folder = folder();
+/// The first node on a disk on this bus; the disk is larger than the image, as disks are.
+fn node(site: &Site, folder: &Path, bus: Bus, sector_size: u32) -> Machine {
     // QEMU's cards have 2ⁿ bytes.
-    let image = copy_to(&site.image("k3s1"), folder.path(), 4 << 30);
-    let port = free_port().unwrap();
-    let mut machine = machine(&image, Ipv4Addr::new(192, 168, 86, 71), port);
+    let image = copy_to(&site.image("k3s1"), folder, 4 << 30);
+    let mut machine = machine(&image, Ipv4Addr::new(192, 168, 86, 71), free_port().unwrap());
     machine.disks = vec![Disk { sector_size, ..Disk::new(Source::file(image), bus) }];
+    machine
+}
+
+/// Boots a machine to its report, which must be a healthy one.
+fn healthy(machine: &Machine) {
     let mut running = machine.start().unwrap();
     let report = report(&mut running);
-    assert_eq!(report["state"], "running", "{} {sector_size}: {report:#}", bus.name());
-    assert_eq!(report["failed_units"], serde_json::json!([]), "{} {sector_size}: {report:#}", bus.name());
+    assert_eq!(report["state"], "running", "{report:#}");
+    assert_eq!(report["failed_units"], serde_json::json!([]), "{report:#}");
+}
+
+fn boots(site: &Site, bus: Bus, sector_size: u32) {
+    let folder = folder();
+    healthy(&node(site, folder.path(), bus, sector_size));
 }
 
 #[test]
@@ -43,8 +53,11 @@ fn it_boots_from_usb() {
 
 #[test]
 #[ignore = "a minute each under translation: `--ignored` runs them"]
-fn it_boots_from_sd() {
-    boots(site(), Bus::Sd, 512);
+fn it_runs_from_sd() {
+    // Debian's build of UEFI for QEMU does not find QEMU's cards: the kernel is loaded past it.
+    let folder = folder();
+    let machine = node(site(), folder.path(), Bus::Sd, 512);
+    healthy(&Machine { kernel: Some(kernel("k3s1", folder.path())), ..machine });
 }
 
 #[test]

@@ -21,8 +21,7 @@ pub(crate) fn kernel(node: &str, folder: &Path) -> Kernel {
     let section = |name: &str| {
         let to = folder.join(name);
         let dump = format!("--dump-section=.{name}={}", to.display());
-        // Without another file to write, objcopy would write the image itself anew.
-        succeed(tool("objcopy", "binutils").arg(dump).arg(&image).arg("/dev/null"));
+        succeed(tool("objcopy", "binutils").arg(dump).arg(&image));
         assert!(fs::metadata(&to).unwrap().len() > 0, "no {name} in the kernel image");
         to
     };

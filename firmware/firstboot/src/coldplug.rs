@@ -72,11 +72,16 @@ fn modaliases(sysfs: &Path) -> Vec<String> {
         names
     };
     let devices = names(&sysfs.join("bus")).into_iter().flat_map(|bus| names(&bus.join("devices")));
-    devices
-        .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
-        .map(|alias| alias.trim_end().to_owned())
-        .filter(|alias| !alias.is_empty())
-        .collect()
+    devices.filter_map(|device| modalias(&device)).filter(|alias| !alias.is_empty()).collect()
+}
+
+/// A device's modalias. A memory card names it in its events only (Linux, drivers/mmc/core/bus.c, `mmc_bus_uevent`).
+fn modalias(device: &Path) -> Option<String> {
+    if let Ok(alias) = fs::read_to_string(device.join("modalias")) {
+        return Some(alias.trim_end().to_owned());
+    }
+    let event = fs::read_to_string(device.join("uevent")).ok()?;
+    event.lines().find_map(|line| line.strip_prefix("MODALIAS=")).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -95,7 +100,10 @@ mod tests {
             fs::write(directory.join("modalias"), alias).unwrap();
         }
         fs::create_dir_all(root.path().join("bus/cpu/devices/cpu0")).unwrap();
-        assert_eq!(modaliases(root.path()), ["pci:v00008086", "usb:v0781"]);
+        let card = root.path().join("bus/mmc/devices/mmc0:50af");
+        fs::create_dir_all(&card).unwrap();
+        fs::write(card.join("uevent"), "MMC_TYPE=SD\nMMC_NAME=QEMU!\nMODALIAS=mmc:block\n").unwrap();
+        assert_eq!(modaliases(root.path()), ["mmc:block", "pci:v00008086", "usb:v0781"]);
         assert!(modaliases(&root.path().join("nothing")).is_empty());
     }
 }

@@ -120,10 +120,10 @@ pub(crate) mod tests {
             write(root.path(), BOOT_RECORD, &record(problems)).unwrap();
             assert_eq!(of_this_boot(root.path(), root.path()).unwrap(), record(problems));
         }
-        let folder = root.path().join("var/lib/kiln");
+        let folder = root.path().join("run/kiln");
         let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, ["first-boot.json"]);
-        let text = fs::read_to_string(folder.join("first-boot.json")).unwrap();
+        assert_eq!(names, ["boot.json"]);
+        let text = fs::read_to_string(folder.join("boot.json")).unwrap();
         assert!(text.starts_with("{\n  \"version\": 1,\n  \"kiln\": \"0.1.0\",\n") && text.ends_with("}\n"));
     }
 
@@ -135,7 +135,7 @@ pub(crate) mod tests {
             let error = of_this_boot(root.path(), root.path()).unwrap_err();
             error.to_string().replace(&root.path().display().to_string(), "")
         };
-        assert_eq!(said(), "/var/lib/kiln/first-boot.json: No such file or directory (os error 2)");
+        assert_eq!(said(), "/run/kiln/boot.json: No such file or directory (os error 2)");
 
         let path = root.path().join(BOOT_RECORD.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -143,15 +143,12 @@ pub(crate) mod tests {
         assert!(matches!(of_this_boot(root.path(), root.path()), Err(Error::Parse { .. })));
 
         write(root.path(), BOOT_RECORD, &Record { version: 2, ..record(&[]) }).unwrap();
-        assert_eq!(
-            said(),
-            "/var/lib/kiln/first-boot.json has version 2, this kiln-firstboot reads version 1"
-        );
+        assert_eq!(said(), "/run/kiln/boot.json has version 2, this kiln-firstboot reads version 1");
 
         write(root.path(), BOOT_RECORD, &Record { boot_id: "earlier".to_owned(), ..record(&[]) }).unwrap();
         assert_eq!(
             said(),
-            format!("/var/lib/kiln/first-boot.json is of another boot: earlier, while this one is {BOOT}")
+            format!("/run/kiln/boot.json is of another boot: earlier, while this one is {BOOT}")
         );
 
         fs::File::create(&path).unwrap().set_len(super::MAX_BYTES + 1).unwrap();

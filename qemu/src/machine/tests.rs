@@ -199,6 +199,7 @@ fn kernels_links_and_the_rest() {
     let link = Link { mac: "02:00:00:00:00:02".to_owned(), local: 5001, remote: 5002 };
     let machine = Machine {
         kernel: Some(kernel),
+        disks: vec![Disk::virtio(Source::image("/d"))],
         reboot: true,
         cards: vec![Network::default().into(), link.into()],
         tpm: Some(Tpm { state: "/s".into() }),
@@ -211,6 +212,8 @@ fn kernels_links_and_the_rest() {
         "-object rng-builtin,id=rng0 -device virtio-rng-pci,rng=rng0",
         "-chardev socket,id=qmp,path=/run/m/qmp.sock -mon chardev=qmp,mode=control",
         "-chardev socket,id=tpm,path=/run/m/tpm.sock -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-tis,tpmdev=tpm0",
+        "-drive if=none,id=disk0,format=raw,cache=unsafe,discard=unmap,snapshot=on,file=/d",
+        "-device virtio-blk-pci,id=device0,drive=disk0",
         "-netdev user,id=net0 -device virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:6b:69:6c",
         "-netdev dgram,id=net1,local.type=inet,local.host=127.0.0.1,local.port=5001,remote.type=inet,remote.host=127.0.0.1,remote.port=5002",
         "-device virtio-net-pci,netdev=net1,romfile=,mac=02:00:00:00:00:02",
