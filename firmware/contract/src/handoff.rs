@@ -148,7 +148,7 @@ impl Handoff {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cluster, Error, Handoff, MAX_BYTES, Node, Partitions, Policy, VERSION};
+    use super::{Cluster, Error, Handoff, MAX_BYTES, Memory, Node, Partitions, Policy, VERSION};
     use proptest::prelude::{any, prop, proptest};
     use uuid::Uuid;
 
@@ -166,6 +166,7 @@ mod tests {
                 state_filesystem: Uuid::from_u128(7),
             },
             disks: Policy::default(),
+            memory: Memory::default(),
         }
     }
 
