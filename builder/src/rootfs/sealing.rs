@@ -12,23 +12,24 @@ const FACTORY: &str = "usr/share/factory/var";
 const PACKAGES: &str = "usr/lib/sysimage/dpkg";
 
 /// Directories at the top or under /usr that become links into /var: path, place in /var.
-const MOVED: [(&str, &str); 6] = [
+const MOVED: [(&str, &str); 5] = [
     ("home", "var/home"),
     ("root", "var/roothome"),
     ("srv", "var/srv"),
     ("opt", "var/opt"),
-    ("mnt", "var/mnt"),
     ("usr/local", "var/usrlocal"),
 ];
 
 /// Mount points and the like, with modes, that must exist and be empty.
-const EMPTY: [(&str, u16); 7] = [
+const EMPTY: [(&str, u16); 8] = [
     ("dev", 0o755),
     ("proc", 0o555),
     ("sys", 0o555),
     ("run", 0o755),
     ("tmp", 0o1777),
     ("media", 0o755),
+    // What is mounted below it gets its folders at each boot, from the helper in the initramfs.
+    ("mnt", 0o755),
     ("efi", 0o755),
 ];
 

@@ -62,6 +62,9 @@ pub struct Disk {
     /// Name that udev gives it below /dev/disk/by-path: `pci-0000:00:1f.2-ata-1`; empty when there is none.
     #[serde(default)]
     pub path: String,
+    /// Other names that udev gives it there: `pci-0000:00:1f.2-ata-1.0` and `pci-0000:00:1f.2-ata-1` are one place.
+    #[serde(default)]
+    pub other_paths: Vec<String>,
     /// What blkid found on the whole disk, a partition table included.
     pub content: Content,
     /// Its GUID partition table, from either copy.

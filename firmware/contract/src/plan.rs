@@ -2,7 +2,7 @@
 
 mod table;
 
-pub use table::{human, table};
+pub use table::{human, in_words, table};
 
 use crate::machine::Signature;
 use crate::policy::Use;
@@ -158,6 +158,26 @@ impl Plan {
     /// True when data is going to be lost.
     pub fn is_destructive(&self) -> bool {
         self.disks.iter().any(|decision| matches!(decision.action, Action::Erase(..)))
+    }
+
+    /// The plan when a person has stopped it: what is there already is kept, nothing is written.
+    #[must_use]
+    pub fn stopped(mut self) -> Self {
+        for decision in &mut self.disks {
+            if matches!(decision.action, Action::Resume(_) | Action::Provision(_) | Action::Erase(..)) {
+                decision.action = Action::Ignore(Obstacle::Refused);
+            }
+        }
+        self
+    }
+
+    /// How many disks are kept, written to, and left alone.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        self.disks.iter().fold((0, 0, 0), |(kept, written, left), decision| match decision.action {
+            Action::Keep(_) => (kept + 1, written, left),
+            Action::Resume(_) | Action::Provision(_) | Action::Erase(..) => (kept, written + 1, left),
+            Action::Leave(_) | Action::Ignore(_) => (kept, written, left + 1),
+        })
     }
 
     /// True when anything is going to be written.

@@ -234,7 +234,7 @@ pub struct Match {
     pub min_size: Option<u64>,
     /// Greatest size in bytes.
     pub max_size: Option<u64>,
-    /// Name below /dev/disk/by-path.
+    /// Any of the names below /dev/disk/by-path.
     pub path: Option<String>,
 }
 
@@ -256,6 +256,6 @@ impl Match {
             && self.rotational.is_none_or(|rotational| Some(rotational) == disk.rotational)
             && self.min_size.is_none_or(|least| disk.size >= least)
             && self.max_size.is_none_or(|most| disk.size <= most)
-            && text(&self.path, &disk.path)
+            && (text(&self.path, &disk.path) || disk.other_paths.iter().any(|path| text(&self.path, path)))
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn booted_disk(
 }
 
 /// One walk over all buses; true when a module was loaded.
-fn load_drivers(sysfs: &Path, modules: &mut Modules, console: &mut Console) -> bool {
+pub(crate) fn load_drivers(sysfs: &Path, modules: &mut Modules, console: &mut Console) -> bool {
     // Every one of them is tried: `any` would stop at the first that loads something.
     modaliases(sysfs).iter().filter(|alias| modules.load_for(alias, console)).count() > 0
 }

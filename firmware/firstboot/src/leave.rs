@@ -1,11 +1,14 @@
 //! What a boot leaves behind for those who come after it: the record, and the handoff document.
 
+use crate::data::Present;
 use crate::failure::Failure;
+use crate::longhorn::default_disks_config;
 use crate::mounts::ROOT;
 use crate::record;
 use crate::steps::{Outcome, Steps};
 use kiln_contract::event::{BOOT_RECORD, RECORD};
 use kiln_contract::handoff::{Handoff, RUNTIME_PATH};
+use kiln_contract::plan::Plan;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,14 +18,20 @@ use std::path::Path;
 pub(crate) fn behind(
     steps: &mut Steps,
     handoff: &Handoff,
-    (outcome, wrote): (Outcome, bool),
+    (plan, present): (Plan, &[Present<'_>]),
+    wrote: bool,
 ) -> Result<(), Failure> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error| Failure::Root { what, error }
     };
     hand_on(handoff).map_err(failed("keep the handoff document in /run"))?;
-    let record = steps.finish(outcome);
+    let record = steps.finish(Outcome {
+        cluster: handoff.cluster.name.clone(),
+        node: handoff.node.name.clone(),
+        plan,
+        default_disks_config: default_disks_config(present.iter().map(|found| (found.rule, found.slot))),
+    });
     record::write(Path::new("/"), BOOT_RECORD, &record).map_err(failed("write the record of this boot"))?;
     let root = Path::new(ROOT);
     if wrote || !root.join(RECORD.trim_start_matches('/')).exists() {

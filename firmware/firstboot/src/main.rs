@@ -9,52 +9,53 @@ mod block;
 mod choose;
 mod cmdline;
 mod coldplug;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod consent;
 mod console;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod data;
 mod disks;
 mod efi;
 mod factory;
 mod failure;
 mod format;
+mod inventory;
 mod kernel;
 mod keys;
 mod leave;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod longhorn;
 mod luks;
 mod modules;
 mod mounts;
 mod own;
 mod partition;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod places;
 mod port;
+mod probe;
 mod record;
 mod report;
 mod rescue;
 mod seed;
 mod state;
 mod steps;
+mod survey;
 mod swap;
 mod switch;
 mod sys;
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 mod units;
 mod verify;
 mod volumes;
 
 use cmdline::CommandLine;
+use consent::Consent;
 use console::Console;
 use failure::Failure;
-use kiln_contract::plan::Plan;
+use kiln_contract::machine::Machine;
+use kiln_contract::plan::{Plan, in_words, table};
 use modules::Modules;
+use own::Own;
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
-use steps::{Outcome, Steps};
+use steps::Steps;
 
 const SYSFS: &str = "/sys";
 const DEV: &str = "/dev";
@@ -70,10 +71,11 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some("report") => report::run(),
+        Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
         _ => {
             eprintln!(
-                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot report or disks"
+                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report or disks"
             );
             ExitCode::from(2)
         }
@@ -108,9 +110,14 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
         modules.load_all(&luks::MODULES, steps.console());
     }
     let own = state::plan(&booted, &handoff)?;
-    let wrote = !own.changes.is_empty() || own.format_state;
-    let device = state::commit(steps, (&booted, &own), &handoff)?;
+    let (machine, plan) = steps.run("disks", "", |steps| {
+        let seen = survey::survey((&mut modules, &cmdline), steps.console(), &booted, &handoff);
+        let found = survey::in_words(&seen);
+        Ok::<_, Failure>((seen, found))
+    })?;
+    let plan = decide(steps, &cmdline, (&machine, plan), &own);
 
+    let device = state::commit(steps, (&booted, &own), &handoff)?;
     steps.run("mount", "", |steps| {
         mounts::root(&root)?;
         mounts::var(steps, &device)?;
@@ -119,19 +126,32 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
         let found = format!("root {} read-only, /var on {}, /etc overlaid", root.name, device.display());
         Ok::<_, Failure>(((), found))
     })?;
+    // After /var, where keys of encrypted disks are.
+    let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
+    let present = data::commit(steps, (&handoff, &plan), &machine, &again);
+    mounts::data(&handoff, &present)?;
+    volumes::hand_on(&handoff, own.swap, &present)?;
 
-    let failed = |error| Failure::Root { what: "write this boot's units to /run".to_owned(), error };
-    if own.swap.is_some() {
-        volumes::write_swap(Path::new(units::FOLDER), &handoff.disks.system).map_err(failed)?;
-    }
-    volumes::write_zram(Path::new(volumes::ZRAM_FOLDER), handoff.memory.zram).map_err(failed)?;
-
-    let outcome = Outcome {
-        cluster: handoff.cluster.name.clone(),
-        node: handoff.node.name.clone(),
-        plan: Plan::default(),
-        default_disks_config: None,
-    };
-    leave::behind(steps, &handoff, (outcome, wrote))?;
+    let wrote = !own.changes.is_empty() || own.format_state || plan.writes();
+    leave::behind(steps, &handoff, (plan, &present), wrote)?;
     switch::to_systemd()
+}
+
+/// What may be carried out of a plan: all of it, or, when a person said no or the machine is only to report, less.
+fn decide(steps: &mut Steps, cmdline: &CommandLine, (machine, plan): (&Machine, Plan), own: &Own) -> Plan {
+    let own = own.changes.iter().map(|change| format!("  booted disk: {change}\n")).collect::<String>();
+    let table = format!("{own}{}", table(machine, &plan));
+    if cmdline.report {
+        consent::report(steps, &table);
+    }
+    if plan.writes() || !plan.problems.is_empty() {
+        steps.console().print(&format!("\n{table}\n"));
+    }
+    for problem in &plan.problems {
+        steps.problem(in_words(problem, machine));
+    }
+    match consent::consent(steps, &table, plan.is_destructive(), cmdline.countdown) {
+        Consent::Go => plan,
+        Consent::Stopped => plan.stopped(),
+    }
 }

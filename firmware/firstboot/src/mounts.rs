@@ -1,5 +1,6 @@
 //! The system's file systems: root read-only, /var, and /etc as an overlay whose upper layer lives in /var.
 
+use crate::data::Present;
 use crate::disks::Partition;
 use crate::factory;
 use crate::failure::Failure;
@@ -7,6 +8,8 @@ use crate::state;
 use crate::steps::Steps;
 use crate::switch::SYSTEMD;
 use crate::sys::{self, Flags};
+use crate::{places, units};
+use kiln_contract::handoff::Handoff;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -34,6 +37,23 @@ pub(crate) fn var(steps: &mut Steps, device: &Path) -> Result<(), Failure> {
     state::mount(steps, device, &target)?;
     factory::fill(Path::new(&format!("{ROOT}/usr/share/factory/var")), Path::new(&target))
         .map_err(step("fill /var from /usr/share/factory/var"))
+}
+
+/// Makes the mount points of all data disks, and has systemd mount those that are there.
+pub(crate) fn data(handoff: &Handoff, present: &[Present<'_>]) -> Result<(), Failure> {
+    let root = Path::new(ROOT);
+    let slots = handoff.disks.data.iter().flat_map(|rule| &rule.slots);
+    let points: Vec<String> =
+        slots.filter_map(|slot| Some(places::resolve(root, slot.mount_point.as_deref()?))).collect();
+    places::make(root, &points).map_err(step("make the mount points of the data disks"))?;
+    let mounts: Vec<units::Mount<'_>> = present
+        .iter()
+        .filter_map(|found| {
+            let target = places::resolve(root, found.slot.mount_point.as_deref()?);
+            Some(units::Mount { rule: found.rule, slot: found.slot, source: found.source(), target })
+        })
+        .collect();
+    units::write_mounts(Path::new(units::FOLDER), &mounts).map_err(step("write the units of the data disks"))
 }
 
 /// Lays the overlay over /etc.

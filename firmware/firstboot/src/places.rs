@@ -9,8 +9,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Makes the folders `mount_points` (absolute paths of the system) below `root`, where it is mounted.
-pub(crate) fn make(root: &Path, mount_points: &[&str]) -> io::Result<()> {
+/// Makes the folders `mount_points` (paths of the system, as [`resolve`] gives them) below `root`, where it is mounted.
+pub(crate) fn make(root: &Path, mount_points: &[String]) -> io::Result<()> {
+    let mount_points: Vec<&str> = mount_points.iter().map(String::as_str).collect();
+    let mount_points = mount_points.as_slice();
     let on_memory: BTreeSet<&str> =
         mount_points.iter().filter_map(|path| memory_for(path, mount_points)).collect();
     for top in on_memory {
@@ -35,6 +37,21 @@ pub(crate) fn make(root: &Path, mount_points: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
+/// The path that a mount point really is, below `root`: systemd takes none with a symbolic link in it, and top-level
+/// folders that people write to are links into /var.
+pub(crate) fn resolve(root: &Path, path: &str) -> String {
+    let path_below = path.trim_start_matches('/');
+    let (top, rest) = path_below.split_once('/').unwrap_or((path_below, ""));
+    match fs::read_link(root.join(top)) {
+        // The image's links at the top are relative to it, and lead to plain folders.
+        Ok(target) => {
+            let target = target.to_string_lossy();
+            format!("/{}/{rest}", target.trim_matches('/')).trim_end_matches('/').to_owned()
+        }
+        Err(_) => path.to_owned(),
+    }
+}
+
 /// The top-level folder that must become one in memory for this mount point.
 fn memory_for<'a>(path: &'a str, all: &[&str]) -> Option<&'a str> {
     let (top, deeper) = top_of(path)?;
@@ -53,7 +70,23 @@ fn inside_another(path: &str, all: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{inside_another, memory_for};
+    use super::{inside_another, memory_for, resolve};
+
+    #[test]
+    fn links_at_the_top_are_followed() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("var/srv", root.path().join("srv")).unwrap();
+        std::fs::create_dir(root.path().join("mnt")).unwrap();
+        let table = [
+            ("/srv", "/var/srv"),
+            ("/srv/a/b", "/var/srv/a/b"),
+            ("/mnt/a", "/mnt/a"),
+            ("/storage", "/storage"),
+        ];
+        for (path, want) in table {
+            assert_eq!(resolve(root.path(), path), want);
+        }
+    }
 
     #[test]
     fn memory_is_for_what_is_deeper_than_the_root_has() {

@@ -1,6 +1,7 @@
 //! systemd units of what this boot found: written to /run before systemd starts, so that it mounts the disks that are
 //! there and waits for none that is not.
 
+use crate::volumes;
 use kiln_contract::policy::{Rule, Slot};
 use std::fmt::Write as _;
 use std::fs;
@@ -13,18 +14,27 @@ pub(crate) const FOLDER: &str = "/run/systemd/system";
 /// Options of every data disk: nothing on it gives rights.
 const OPTIONS: [&str; 2] = ["nosuid", "nodev"];
 
-/// Writes a mount unit for each (rule, slot, source), wanted by local-fs.target: a disk that can't be mounted makes the
+/// A data disk that is mounted.
+#[derive(Debug, Clone)]
+pub(crate) struct Mount<'a> {
+    /// Its rule.
+    pub(crate) rule: &'a Rule,
+    /// Its slot.
+    pub(crate) slot: &'a Slot,
+    /// What is mounted.
+    pub(crate) source: String,
+    /// Where: a path without symbolic links.
+    pub(crate) target: String,
+}
+
+/// Writes a mount unit for each disk, wanted by local-fs.target: a disk that can't be mounted makes the
 /// unit fail, and the boot goes on.
-pub(crate) fn write_mounts<'a>(
-    folder: &Path,
-    present: impl Iterator<Item = (&'a Rule, &'a Slot, &'a str)>,
-) -> io::Result<()> {
+pub(crate) fn write_mounts(folder: &Path, mounts: &[Mount<'_>]) -> io::Result<()> {
     let wants = folder.join("local-fs.target.wants");
-    for (rule, slot, source) in present {
-        let Some(mount_point) = &slot.mount_point else { continue };
+    for mount in mounts {
         fs::create_dir_all(&wants)?;
-        let name = format!("{}.mount", escape_path(mount_point));
-        fs::write(folder.join(&name), mount(rule, slot, (source, mount_point)))?;
+        let name = format!("{}.mount", escape_path(&mount.target));
+        fs::write(folder.join(&name), unit(mount))?;
         let link = wants.join(&name);
         let _ = fs::remove_file(&link);
         symlink(Path::new("..").join(&name), link)?;
@@ -32,21 +42,20 @@ pub(crate) fn write_mounts<'a>(
     Ok(())
 }
 
-fn mount(rule: &Rule, slot: &Slot, (source, mount_point): (&str, &str)) -> String {
+fn unit(mount: &Mount<'_>) -> String {
+    let Mount { rule, slot, source, target } = mount;
     let options: Vec<&str> =
         OPTIONS.into_iter().chain(rule.mount_options.iter().map(String::as_str)).collect();
     let check = format!("systemd-fsck@{}.service", escape_path(source));
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "[Unit]\nDescription=Data disk {}\nRequires={check}\nAfter={check}\n\n\
+    let opener = volumes::opener(source).map(|unit| format!(" {unit}")).unwrap_or_default();
+    format!(
+        "[Unit]\nDescription=Data disk {}\nRequires={check}{opener}\nAfter={check}{opener}\n\n\
          [Mount]\nWhat={source}\nWhere={}\nType={}\nOptions={}\n",
         slot.name,
-        specifier(mount_point),
+        specifier(target),
         rule.filesystem.as_str(),
         specifier(&options.join(","))
-    );
-    text
+    )
 }
 
 /// A percent sign begins a specifier (systemd.unit(5)).
@@ -76,7 +85,7 @@ pub(crate) fn escape_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{escape_path, write_mounts};
+    use super::{Mount, escape_path, write_mounts};
     use crate::data::tests::rule;
     use std::fs;
 
@@ -98,8 +107,13 @@ mod tests {
     fn a_unit_is_written_and_wanted() {
         let folder = tempfile::tempdir().unwrap();
         let rule = rule("sdf", 2);
-        let present = std::iter::once((&rule, &rule.slots[0], "/dev/disk/by-partuuid/01"));
-        write_mounts(folder.path(), present).unwrap();
+        let mount = Mount {
+            rule: &rule,
+            slot: &rule.slots[0],
+            source: "/dev/disk/by-partuuid/01".to_owned(),
+            target: "/mnt/longhorn/sdf-1".to_owned(),
+        };
+        write_mounts(folder.path(), &[mount]).unwrap();
         let name = r"mnt-longhorn-sdf\x2d1.mount";
         let text = fs::read_to_string(folder.path().join(name)).unwrap();
         let want = "[Unit]\nDescription=Data disk sdf-1\n\

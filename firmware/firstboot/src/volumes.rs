@@ -2,9 +2,11 @@
 //! Written to /run at each boot, as those of mounts are.
 
 use crate::data::{Lock, Present};
+use crate::failure::Failure;
 use crate::keys;
 use crate::luks;
-use crate::units::escape_path;
+use crate::units::{self, escape_path};
+use kiln_contract::handoff::Handoff;
 use kiln_contract::memory::Zram;
 use kiln_contract::policy::{Swap, System};
 use std::fs;
@@ -13,13 +15,26 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// Where zram-generator(8) looks for what this boot says (zram-generator.conf(5)); it is read after the package's own.
-pub(crate) const ZRAM_FOLDER: &str = "/run/systemd/zram-generator.conf.d";
+const ZRAM_FOLDER: &str = "/run/systemd/zram-generator.conf.d";
 /// Name of the open swap partition below /dev/mapper. No data disk's has a dot.
 const SWAP: &str = "kiln.swap";
 const PROGRAM: &str = "/usr/bin/systemd-cryptsetup";
 
+/// Writes all of them. A swap partition that is not there is not waited for.
+pub(crate) fn hand_on(handoff: &Handoff, swap: Option<u32>, present: &[Present<'_>]) -> Result<(), Failure> {
+    let folder = Path::new(units::FOLDER);
+    let write = || -> io::Result<()> {
+        if swap.is_some() {
+            write_swap(folder, &handoff.disks.system)?;
+        }
+        write_openers(folder, present.iter())?;
+        write_zram(Path::new(ZRAM_FOLDER), handoff.memory.zram)
+    };
+    write().map_err(|error| Failure::Root { what: "write this boot's units to /run".to_owned(), error })
+}
+
 /// The unit that opens a volume; what uses the volume requires it and comes after it.
-pub(crate) fn unit_of(name: &str) -> String {
+fn unit_of(name: &str) -> String {
     format!("systemd-cryptsetup@{}.service", escape_path(name))
 }
 
@@ -29,10 +44,7 @@ pub(crate) fn opener(source: &str) -> Option<String> {
 }
 
 /// Writes the units that open encrypted data disks.
-pub(crate) fn write_openers<'a>(
-    folder: &Path,
-    present: impl Iterator<Item = &'a Present<'a>>,
-) -> io::Result<()> {
+fn write_openers<'a>(folder: &Path, present: impl Iterator<Item = &'a Present<'a>>) -> io::Result<()> {
     for disk in present {
         let Some(lock) = disk.lock else { continue };
         let (key, options) = match lock {
@@ -49,7 +61,7 @@ pub(crate) fn write_openers<'a>(
 }
 
 /// Writes the units that turn on the swap partition: with an encrypted state partition under a key of this boot alone.
-pub(crate) fn write_swap(folder: &Path, system: &System) -> io::Result<()> {
+fn write_swap(folder: &Path, system: &System) -> io::Result<()> {
     let Some(Swap { partition, .. }) = &system.swap else { return Ok(()) };
     let partition = format!("/dev/disk/by-partuuid/{partition}");
     let (source, order) = if system.encrypt.is_some() {
@@ -81,7 +93,7 @@ fn opening(description: &str, (name, partition): (&str, &str), attach: &str) -> 
 }
 
 /// Writes the settings of the zram device.
-pub(crate) fn write_zram(folder: &Path, zram: Option<Zram>) -> io::Result<()> {
+fn write_zram(folder: &Path, zram: Option<Zram>) -> io::Result<()> {
     let size = match zram {
         None => return Ok(()),
         Some(Zram::Percent(percent)) => format!("ram * {percent} / 100"),

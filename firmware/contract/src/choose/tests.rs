@@ -29,6 +29,7 @@ pub(crate) fn disk(name: &str) -> Disk {
         wwn: String::new(),
         by_id: vec![format!("ata-Samsung_SSD_870_EVO_500GB_S62ANJ0N{}", name.to_uppercase())],
         path: format!("pci-0000:00:1f.2-ata-{name}"),
+        other_paths: Vec::new(),
         content: Content::Blank,
         table: None,
     }

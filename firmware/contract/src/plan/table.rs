@@ -155,6 +155,11 @@ fn signature_words(signatures: &[Signature]) -> String {
 }
 
 /// What is wrong, and what to do next: paragraphs.
+/// A problem in words, as one line.
+pub fn in_words(problem: &Problem, machine: &Machine) -> String {
+    problem_words(problem, machine).join("; ")
+}
+
 fn problem_words(problem: &Problem, machine: &Machine) -> Vec<String> {
     let each =
         |disks: &[String]| disks.iter().map(|disk| format!("{disk}: {}", telling(disk, machine))).collect();

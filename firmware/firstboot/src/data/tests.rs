@@ -48,6 +48,7 @@ fn disk(size: u64, sector_size: u32) -> Disk {
         wwn: String::new(),
         by_id: Vec::new(),
         path: String::new(),
+        other_paths: Vec::new(),
         content: Content::Blank,
         table: None,
     }

@@ -1,0 +1,39 @@
+//! The seed partition of an image, looked into and changed with mtools.
+
+use crate::disks::partitions;
+use crate::nodes::json;
+use kiln_tests::{succeed, tool};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Where the handoff document is on the volume.
+const HANDOFF: &str = "::kiln/handoff.json";
+
+/// The volume as mtools names it.
+fn volume(image: &Path) -> String {
+    let cidata = partitions(image).into_iter().find(|partition| partition.name == "CIDATA").unwrap();
+    format!("{}@@{}", image.display(), cidata.bytes.start)
+}
+
+/// The handoff document of an image.
+pub(crate) fn handoff(image: &Path) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("handoff.json");
+    succeed(tool("mcopy", "mtools").args(["-n", "-i", &volume(image), HANDOFF]).arg(&copy));
+    json(&copy)
+}
+
+/// Removes the handoff document.
+pub(crate) fn remove_handoff(image: &Path) {
+    succeed(tool("mdel", "mtools").args(["-i", &volume(image), HANDOFF]));
+}
+
+/// Puts these bytes in the place of the handoff document.
+pub(crate) fn write_handoff(image: &Path, bytes: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("handoff.json");
+    fs::write(&file, bytes).unwrap();
+    remove_handoff(image);
+    succeed(tool("mcopy", "mtools").args(["-i", &volume(image)]).arg(&file).arg(HANDOFF));
+}
