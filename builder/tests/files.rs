@@ -78,6 +78,33 @@ fn the_starter_file_explains_every_key() {
     assert!(seen > 35, "only {seen} keys");
 }
 
+/// What the starter file shows of disks is a sound section once it is no comment any more.
+#[test]
+fn the_disks_of_the_starter_file_are_sound() {
+    let folder = tempfile::tempdir().expect("folder");
+    kiln(folder.path(), &["init"]);
+    let starter = std::fs::read_to_string(folder.path().join("cluster.yaml")).expect("read");
+    let (before, rest) = starter.split_once("\n# disks:\n").expect("the section");
+    let (section, after) = rest.split_once("\n\nssh:").expect("its end");
+    let section: String =
+        section.lines().map(|line| format!("{}\n", line.strip_prefix("# ").expect("a comment"))).collect();
+    let path = folder.path().join("cluster.yaml");
+    // The words that its comment lists, too.
+    let words = section.lines().filter_map(|line| line.trim_start().strip_prefix("#   "));
+    let words: String = words.map(|word| format!("        {word}\n")).collect();
+    assert_eq!(words.lines().count(), 10);
+    let few = "{ model: Samsung SSD 870*, min_size: 400GB, max_size: 600GB }";
+    assert!(section.contains(few));
+    for section in [section.clone(), section.replace(few, &format!("\n{words}"))] {
+        std::fs::write(&path, format!("{before}\ndisks:\n{section}\nssh:{after}")).expect("written");
+        let disks = match kiln::cluster::load(&path) {
+            Ok(loaded) => loaded.cluster.nodes[0].disks.clone(),
+            Err(error) => panic!("{error:?}"),
+        };
+        assert_eq!((disks.slots().count(), disks.erase.len(), disks.swap), (3, 1, Some(4 << 30)));
+    }
+}
+
 #[test]
 fn the_example_is_sound_and_is_what_it_says() {
     let loaded = kiln::cluster::example().expect("sound");

@@ -97,7 +97,7 @@ fn with_key(example: &str, public: &str) -> String {
 }
 
 /// A key pair, made once and kept, so that the image need not be built again for the next run.
-fn key_pair(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn key_pair(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
     if !path.is_file() || !path.with_extension("pub").is_file() {
         let _ = fs::remove_file(&path);

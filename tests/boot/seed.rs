@@ -34,6 +34,6 @@ pub(crate) fn write_handoff(image: &Path, bytes: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("handoff.json");
     fs::write(&file, bytes).unwrap();
-    remove_handoff(image);
-    succeed(tool("mcopy", "mtools").args(["-i", &volume(image)]).arg(&file).arg(HANDOFF));
+    // One that is there is overwritten without a question.
+    succeed(tool("mcopy", "mtools").args(["-o", "-i", &volume(image)]).arg(&file).arg(HANDOFF));
 }

@@ -2,6 +2,7 @@
 
 use crate::formats::partition;
 use kiln::cache::Cache;
+use kiln::cluster::Cluster;
 use kiln::execute::{inputs, roots};
 use kiln::lock::Lock;
 use kiln::{cluster, rootfs};
@@ -17,12 +18,17 @@ use std::path::Path;
 /// The sealed tree of the example's root, made anew from the packages.
 fn wanted() -> Tree {
     let cluster = cluster::example().unwrap().cluster;
-    let lock = Lock::read(&shared().join("example/kiln.lock")).unwrap().unwrap();
+    rootfs::seal(root(&cluster, &shared().join("example/kiln.lock")))
+}
+
+/// The tree of a cluster's first root.
+pub(crate) fn root(cluster: &Cluster, lock: &Path) -> Tree {
+    let lock = Lock::read(lock).unwrap().unwrap();
     let cache = Cache::open(&shared().join("cache/kiln")).unwrap();
     let nodes = cluster.select(&[]).unwrap();
-    let gathered = inputs::gather(&cluster, &nodes, &lock, "test").unwrap();
+    let gathered = inputs::gather(cluster, &nodes, &lock, "test").unwrap();
     let making = roots::Making {
-        cluster: &cluster,
+        cluster,
         lock: &lock,
         overlays: &gathered.overlays,
         enable: &gathered.enable,
@@ -31,7 +37,7 @@ fn wanted() -> Tree {
         fresh: false,
         step: &|_| (),
     };
-    rootfs::seal(roots::tree(&gathered.roots[0], &making, &cache).unwrap())
+    roots::tree(&gathered.roots[0], &making, &cache).unwrap()
 }
 
 /// Every extended attribute below `root`, as getfattr(1) dumps it: path, then `name=0x…`.

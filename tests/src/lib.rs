@@ -99,6 +99,47 @@ pub fn example() -> &'static Path {
     })
 }
 
+/// Every package for disks that Kiln covers.
+const DISKS: &str = "\
+apiVersion: kiln/v1
+cluster: { name: disks, endpoint: 192.0.2.1 }
+base:
+  distribution: debian
+  suite: trixie
+  packages:
+    - cryptsetup-bin
+    - hdparm
+    - libtss2-esys-3.0.2-0t64
+    - libtss2-rc0t64
+    - libtss2-tcti-device0t64
+    - lvm2
+    - multipath-tools
+    - nvme-cli
+    - open-iscsi
+    - sg3-utils
+    - smartmontools
+    - systemd-cryptsetup
+    - systemd-zram-generator
+    - targetcli-fb
+    - thin-provisioning-tools
+    - xfsprogs
+users: [{ name: ops, ssh_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 disks@kiln] }]
+nodes: [{ name: one, role: server, network: { address: 192.0.2.1/24, gateway: 192.0.2.254 } }]
+";
+
+/// A cluster with all packages for disks, built once for all tests of a run: the folder of its lock.
+pub fn disks() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = shared().join("disks");
+        let written =
+            fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("cluster.yaml"), DISKS));
+        written.unwrap_or_else(|e| die(&format!("{}: {e}", folder.display())));
+        build(&folder, ["-o", "dist"]);
+        folder
+    })
+}
+
 /// Runs `kiln build` with `arguments` in `folder`, where its lock and its output go.
 pub fn build<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> String {
     // Test programs of one run share the folder.

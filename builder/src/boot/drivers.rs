@@ -105,8 +105,8 @@ pub(super) const EXCEPT: &[&str] = &[
 pub(super) const fn of(program: Program) -> &'static [&'static str] {
     match program {
         Program::Xfs => &["xfs", "libcrc32c"],
-        // LUKS2 as cryptsetup formats it: aes-xts-plain64 with keys of 512 bits. The kernel's crypto interface derives
-        // keys and wraps them where a mode is asked of it (af_alg, algif_skcipher).
+        // LUKS2 as cryptsetup formats it: aes-xts-plain64 and SHA-256. For a cipher that OpenSSL lacks, cryptsetup asks
+        // the kernel (AF_ALG).
         Program::Luks => &[
             "dm_mod",
             "dm_crypt",

@@ -7,6 +7,9 @@ pub use disks::{
     DataDiskSection, DiskUse, DisksSection, Encryption, FileSystem, MatchSection, SystemDiskSection,
     Transport,
 };
+mod iscsi;
+
+pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
 
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
 use super::tree::{Tree, Value};
@@ -340,6 +343,10 @@ document! {
         disks: DisksSection,
         /// What the node's memory is for, instead of what the file's top says of it.
         memory: MemorySection,
+        /// LUNs of iSCSI targets that the node mounts.
+        iscsi: Spanned<Vec<IscsiSection>>,
+        /// LUNs that the node serves to others over iSCSI.
+        iscsi_target: IscsiTargetSection,
     }
 }
 

@@ -77,6 +77,23 @@ impl Identity {
         let id = self.of("iscsi-initiator").simple().to_string();
         format!("iqn.1993-08.org.debian:01:{}", &id[..12])
     }
+    /// Name of the node's iSCSI target when the cluster file gives none, in the form that targetcli makes.
+    pub fn iscsi_target(&self) -> String {
+        let id = self.of("iscsi-target").simple().to_string();
+        format!("iqn.2003-01.org.linux-iscsi.{}:sn.{}", self.node, &id[..12])
+    }
+    /// Serial number of a LUN that the node serves.
+    pub fn served_lun(&self, name: &str) -> Uuid {
+        self.of(&format!("iscsi-served-lun {name}"))
+    }
+    /// Unique GUID of the partition on a LUN that the node mounts.
+    pub fn lun_partition(&self, name: &str) -> Uuid {
+        self.of(&format!("iscsi-lun-partition {name}"))
+    }
+    /// UUID of the file system on that.
+    pub fn lun_filesystem(&self, name: &str) -> Uuid {
+        self.of(&format!("iscsi-lun-filesystem {name}"))
+    }
     /// UUID of the LUKS header in the partition with this label.
     pub fn luks_uuid(&self, label: &str, medium: Medium) -> Uuid {
         self.on(&format!("luks-uuid {label}"), medium)
@@ -142,7 +159,10 @@ mod tests {
 
     fn all(node: &str) -> Vec<String> {
         let id = Identity::new(cluster_id("home"), node);
-        let mut all = vec![id.machine_id(), id.instance_id(), id.iscsi_initiator()];
+        let mut all = vec![id.machine_id(), id.instance_id(), id.iscsi_initiator(), id.iscsi_target()];
+        all.extend(
+            [id.served_lun("a"), id.lun_partition("a"), id.lun_filesystem("a")].map(|id| id.to_string()),
+        );
         for medium in [Medium::Disk, Medium::Stick] {
             all.push(id.disk_guid(medium).to_string());
             for label in ["ESP", "CIDATA", "root-a"] {
@@ -174,6 +194,16 @@ mod tests {
             2779563711,
         )
         "#
+        );
+    }
+
+    /// A LUN that holds data is known by these.
+    #[test]
+    fn frozen_of_iscsi() {
+        let id = Identity::new(cluster_id("home"), "k3s1");
+        insta::assert_debug_snapshot!(
+            (id.iscsi_initiator(), id.iscsi_target(), id.served_lun("a"), id.lun_partition("a"), id.lun_filesystem("a")),
+            @""
         );
     }
 

@@ -8,7 +8,9 @@ pub use disks::{DiskRule, DiskSlot, Disks};
 use super::identity::Identity;
 use crate::diag::nearest;
 use ipnet::IpNet;
+use kiln_contract::iscsi::Iscsi;
 use kiln_contract::memory::Memory;
+use kiln_contract::policy::FileSystem;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -138,6 +140,8 @@ pub struct Node {
     pub disks: Disks,
     /// What its memory is for.
     pub memory: Memory,
+    /// LUNs that it mounts and LUNs that it serves.
+    pub iscsi: Option<Iscsi>,
 }
 
 /// How a node reaches its network.
@@ -278,16 +282,22 @@ impl Cluster {
         if node.users.iter().any(|user| user.sudo) {
             packages.insert("sudo".to_owned());
         }
+        let luns = node.iscsi.iter().flat_map(|iscsi| &iscsi.luns);
+        if luns.into_iter().any(|lun| lun.filesystem == FileSystem::Xfs) {
+            packages.insert("xfsprogs".to_owned());
+        }
         packages
     }
-    /// Directories at the top of the root below which any node mounts a data disk, without a slash: a root that cannot
-    /// be written to must have them, and nodes share it.
+    /// Directories at the top of the root below which any node mounts a data disk or a LUN, without a slash: a root that
+    /// cannot be written to must have them, and nodes share it.
     pub fn mount_roots(&self) -> BTreeSet<String> {
-        let points = self
+        let disks = self
             .nodes
             .iter()
             .flat_map(|node| node.disks.slots())
             .filter_map(|slot| slot.mount_point.as_deref());
+        let luns = self.nodes.iter().flat_map(|node| &node.iscsi).flat_map(|iscsi| &iscsi.luns);
+        let points = disks.chain(luns.map(|lun| lun.mount_point.as_str()));
         points.filter_map(|point| point.split('/').find(|part| !part.is_empty())).map(str::to_owned).collect()
     }
     /// Kernel modules that the overlays want at boot.

@@ -7,6 +7,7 @@ use crate::diag::Fault;
 /// Overlays that this version has, with their documents.
 pub(super) const BUILT_IN: &[(&str, &str)] = &[
     ("iscsi-initiator", include_str!("../../../overlays/iscsi-initiator/overlay.yaml")),
+    ("iscsi-target", include_str!("../../../overlays/iscsi-target/overlay.yaml")),
     ("longhorn", include_str!("../../../overlays/longhorn/overlay.yaml")),
 ];
 
@@ -14,8 +15,7 @@ pub(super) const BUILT_IN: &[(&str, &str)] = &[
 const BASE: &str = include_str!("../../../overlays/base/overlay.yaml");
 
 /// Overlays that have their name already and nothing else yet.
-pub(super) const LATER: &[&str] =
-    &["cilium", "flux", "iscsi-target", "k3s", "kube-vip", "metallb", "tailscale", "wireguard"];
+pub(super) const LATER: &[&str] = &["cilium", "flux", "k3s", "kube-vip", "metallb", "tailscale", "wireguard"];
 
 document! {
     /// An overlay's own document, `overlay.yaml`.

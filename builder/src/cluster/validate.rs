@@ -3,6 +3,7 @@
 
 mod base;
 mod disks;
+mod iscsi;
 mod memory;
 mod network;
 mod overlays;
@@ -116,6 +117,10 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
     let id = identity::cluster_id(&id?);
+    if let Some(sections) = &file.nodes {
+        let around = iscsi::Around { id, overlays: &overlays };
+        check.iscsi(&sections.value, &mut nodes, &around);
+    }
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
     Some(Cluster {
         id,
@@ -210,6 +215,7 @@ impl Check<'_> {
                 sector_size,
                 disks: own_disks.unwrap_or_else(|| inherited.disks.clone()),
                 memory: own_memory.unwrap_or_else(|| inherited.memory.clone()),
+                iscsi: None,
             });
         }
         nodes

@@ -18,8 +18,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-/// Bytes of the seed partition: room for what users add, and FAT16 on sectors of either size.
-const CIDATA_BYTES: u64 = 16 << 20;
+/// Bytes of the seed partition: room for what users add, and FAT16, which on sectors of 4096 bytes begins 64 KiB above
+/// 16 MiB.
+fn cidata_bytes(sector_size: u32) -> u64 {
+    if sector_size > 512 { 17 << 20 } else { 16 << 20 }
+}
 /// zstd's level of `disk.img.zst`: beyond it minutes buy single percents.
 const ZSTD_LEVEL: i32 = 9;
 
@@ -147,7 +150,7 @@ fn disk(building: &Building<'_>) -> Disk {
             name: partition::LABEL_CIDATA,
             type_guid: partition::TYPE_CIDATA,
             guid: guid(partition::LABEL_CIDATA),
-            size: CIDATA_BYTES,
+            size: cidata_bytes(building.node.sector_size),
             body: Body::Fat {
                 tree: seed_tree(building.seed, created),
                 label: partition::LABEL_CIDATA,

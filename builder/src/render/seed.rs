@@ -50,6 +50,7 @@ pub fn seed(cluster: &Cluster, node: &Node) -> Result<Seed, Error> {
         },
         disks: disks::policy(cluster, node),
         memory: node.memory.clone(),
+        iscsi: node.iscsi.clone(),
     };
     let bytes = handoff.to_bytes().len();
     if bytes > handoff::MAX_BYTES {

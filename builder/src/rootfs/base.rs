@@ -92,7 +92,7 @@ const EMPTY: [(&str, &str, &str, &str, u16); 12] = [
 
 /// Package, path, owner, group, mode of what is packaged as root's and given away at installation; the last
 /// word says whether dpkg's statoverride knows.
-const OWNERS: [(&str, &str, &str, &str, u16, bool); 13] = [
+const OWNERS: [(&str, &str, &str, &str, u16, bool); 14] = [
     ("openssh-client", "usr/bin/ssh-agent", "root", "_ssh", 0o2755, false),
     ("dbus", "usr/lib/dbus-1.0/dbus-daemon-launch-helper", "root", "messagebus", 0o4754, true),
     ("nfs-common", "var/lib/nfs/sm", "statd", "nogroup", 0o755, false),
@@ -106,6 +106,7 @@ const OWNERS: [(&str, &str, &str, &str, u16, bool); 13] = [
     ("cron-daemon-common", "var/spool/cron/crontabs", "root", "crontab", 0o1730, false),
     ("rsyslog", "var/spool/rsyslog", "root", "root", 0o700, false),
     ("sudo", "etc/sudoers", "root", "root", 0o440, false),
+    ("tpm-udev", "var/lib/tpm", "tss", "tss", 0o755, false),
 ];
 
 /// What every root has and no package ships: an empty table of file systems, for /init mounts what there is.

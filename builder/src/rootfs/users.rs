@@ -10,7 +10,7 @@ use super::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers kept for accounts and groups by name, present or not.
-const PINNED: [(&str, u32); 19] = [
+const PINNED: [(&str, u32); 20] = [
     ("systemd-journal", 999),
     ("systemd-network", 998),
     ("systemd-timesync", 997),
@@ -30,6 +30,7 @@ const PINNED: [(&str, u32); 19] = [
     ("statd", 102),
     ("uuidd", 104),
     ("tcpdump", 105),
+    ("tss", 106),
 ];
 
 const NOLOGIN: &str = "/usr/sbin/nologin";

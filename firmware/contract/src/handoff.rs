@@ -1,5 +1,6 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
+use crate::iscsi::Iscsi;
 use crate::memory::Memory;
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Handoff {
     /// What its memory is for.
     #[serde(default)]
     pub memory: Memory,
+    /// What it has of other machines' disks, and what others have of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iscsi: Option<Iscsi>,
 }
 
 /// Which cluster the node belongs to.
@@ -133,6 +137,9 @@ impl Handoff {
             let want = "32 lower-case hexadecimal digits, not all zero";
             return Err(Error::Field { field: "node.machine_id", value: id.clone(), want });
         }
+        if let Some((field, value, want)) = self.iscsi.as_ref().and_then(Iscsi::fault) {
+            return Err(Error::Field { field, value: value.to_owned(), want });
+        }
         let Partitions { esp, cidata, root_a, root_b, state, state_filesystem } = self.partitions;
         let ids = [esp, cidata, root_a, root_b, state, state_filesystem];
         for (at, id) in ids.iter().enumerate() {
@@ -167,6 +174,7 @@ mod tests {
             },
             disks: Policy::default(),
             memory: Memory::default(),
+            iscsi: None,
         }
     }
 

@@ -136,6 +136,15 @@ impl Drop for Keys {
     }
 }
 
+/// Says one line of a service, on every console and in the journal. The consoles are opened for the line alone: whoever
+/// logs in on one ends what was open there (vhangup(2)).
+pub(crate) fn announce(what: &str) {
+    let mut console = Console::early();
+    console.open_all(Path::new(crate::SYSFS), false);
+    console.milestone(what);
+    eprintln!("{what}");
+}
+
 fn open(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(O_NOCTTY);

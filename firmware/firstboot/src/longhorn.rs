@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use uuid::Uuid;
 
 /// Longhorn's own file at the top of a disk (longhorn-manager, util/util.go: DiskConfigFile).
 const CONFIG: &str = "longhorn-disk.cfg";
@@ -12,6 +13,11 @@ const CONFIG: &str = "longhorn-disk.cfg";
 /// Writes what Longhorn looks for on an empty, mounted file system. A file that is there is kept. The file must never be
 /// empty nor `{}`: Longhorn reads that as a disk without a UUID, and refuses every replica.
 pub(crate) fn prepare(top: &Path, slot: &Slot) -> io::Result<()> {
+    prepare_as(top, (&slot.name, slot.longhorn))
+}
+
+/// The same, for a disk of that name and UUID.
+pub(crate) fn prepare_as(top: &Path, (name, uuid): (&str, Uuid)) -> io::Result<()> {
     match fs::create_dir(top.join("replicas")) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -21,7 +27,7 @@ pub(crate) fn prepare(top: &Path, slot: &Slot) -> io::Result<()> {
         return Ok(());
     }
     let config = json!({
-        "diskName": &slot.name, "diskUUID": slot.longhorn.to_string(), "diskDriver": "", "state": "ready",
+        "diskName": name, "diskUUID": uuid.to_string(), "diskDriver": "", "state": "ready",
     });
     let new = top.join(".longhorn-disk.cfg.kiln");
     let mut file = File::create(&new)?;

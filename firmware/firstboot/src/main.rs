@@ -17,12 +17,14 @@ mod efi;
 mod factory;
 mod failure;
 mod format;
+mod handed;
 mod inventory;
 mod kernel;
 mod keys;
 mod leave;
 mod longhorn;
 mod luks;
+mod luns;
 mod modules;
 mod mounts;
 mod own;
@@ -40,6 +42,7 @@ mod survey;
 mod swap;
 mod switch;
 mod sys;
+mod target;
 mod units;
 mod verify;
 mod volumes;
@@ -73,6 +76,9 @@ fn main() -> ExitCode {
         Some("report") => report::run(),
         Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
+        Some("luns") => luns::run(),
+        Some("luns-stop") => luns::stop(),
+        Some("target") => target::run(),
         _ => {
             eprintln!(
                 "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report or disks"
@@ -144,13 +150,15 @@ fn decide(steps: &mut Steps, cmdline: &CommandLine, (machine, plan): (&Machine, 
     if cmdline.report {
         consent::report(steps, &table);
     }
-    if plan.writes() || !plan.problems.is_empty() {
+    let destructive = plan.is_destructive();
+    // A plan that loses data is shown with the question about it.
+    if !destructive && (plan.writes() || !plan.problems.is_empty()) {
         steps.console().print(&format!("\n{table}\n"));
     }
     for problem in &plan.problems {
-        steps.problem(in_words(problem, machine));
+        steps.shown_problem(in_words(problem, machine));
     }
-    match consent::consent(steps, &table, plan.is_destructive(), cmdline.countdown) {
+    match consent::consent(steps, &table, destructive, cmdline.countdown) {
         Consent::Go => plan,
         Consent::Stopped => plan.stopped(),
     }

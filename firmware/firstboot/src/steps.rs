@@ -86,11 +86,21 @@ impl Steps {
 
     /// Something that went wrong without ending the boot: the node will be degraded, and says this.
     pub(crate) fn problem(&mut self, text: String) {
-        let told =
-            Event { at: seconds((self.clock)()), found: text.clone(), ..event(PROBLEM, "", State::Failed) };
-        self.send(&told);
+        let told = self.keep(text);
         self.console.print(&format!("kiln: {:>7.2} {told}\n", told.at));
+    }
+
+    /// As [`Steps::problem`], of what the consoles show already.
+    pub(crate) fn shown_problem(&mut self, text: String) {
+        self.keep(text);
+    }
+
+    fn keep(&mut self, text: String) -> Event {
+        let at = seconds((self.clock)());
+        let told = Event { at, found: text.clone(), ..event(PROBLEM, "", State::Failed) };
+        self.send(&told);
         self.problems.push(text);
+        told
     }
 
     /// What went wrong so far.

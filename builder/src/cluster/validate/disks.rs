@@ -2,7 +2,7 @@
 
 mod erase;
 mod matching;
-mod mounts;
+pub(super) mod mounts;
 
 use super::{Check, NAME, Rule, Seen};
 use crate::cluster::file::{DataDiskSection, DisksSection, NodeSection, SystemDiskSection};
@@ -259,19 +259,33 @@ impl Check<'_> {
         written: Option<&Spanned<Vec<NodeSection>>>,
     ) {
         let mut uuids = LonghornDisks::default();
-        for node in nodes {
+        let mut full = false;
+        let mut give = |identity: &Identity, name: &str| {
+            let uuid = uuids.give(identity, name);
+            full |= uuid.is_none();
+            uuid.unwrap_or_default()
+        };
+        for node in nodes.iter_mut() {
             let identity = Identity::new(cluster, &node.name);
             for slot in node.disks.data.iter_mut().flat_map(|rule| &mut rule.slots) {
-                let Some(uuid) = uuids.give(&identity, &slot.name) else {
-                    let place = written.map_or(0, |nodes| nodes.span.start);
-                    let message = format!("a cluster has at most {} data disks", LonghornDisks::MOST);
-                    let fault =
-                        Fault::error("too-many-disks", &(place..place + 1), message).label("these nodes");
-                    self.faults.push(fault.help("make two clusters of it"));
-                    return;
-                };
-                slot.longhorn = uuid;
+                slot.longhorn = give(&identity, &slot.name);
             }
+        }
+        // LUNs choose after all disks, so that none of them changes a disk's.
+        for node in nodes {
+            let identity = Identity::new(cluster, &node.name);
+            for lun in node.iscsi.iter_mut().flat_map(|iscsi| &mut iscsi.luns) {
+                let name = format!("iscsi {}", lun.name);
+                if let Some(longhorn) = &mut lun.longhorn {
+                    longhorn.uuid = give(&identity, &name);
+                }
+            }
+        }
+        if full {
+            let place = written.map_or(0, |nodes| nodes.span.start);
+            let message = format!("a cluster has at most {} data disks", LonghornDisks::MOST);
+            let fault = Fault::error("too-many-disks", &(place..place + 1), message).label("these nodes");
+            self.faults.push(fault.help("make two clusters of it"));
         }
     }
 }

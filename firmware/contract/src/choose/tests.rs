@@ -82,6 +82,7 @@ pub(crate) fn handoff(data: &[Rule], erase: &[&str]) -> Handoff {
             ..Policy::default()
         },
         memory: crate::memory::Memory::default(),
+        iscsi: None,
     }
 }
 

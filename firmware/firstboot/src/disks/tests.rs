@@ -61,6 +61,7 @@ pub(crate) fn handoff(seed: u128) -> Handoff {
         },
         disks: Policy::default(),
         memory: Memory::default(),
+        iscsi: None,
     }
 }
 

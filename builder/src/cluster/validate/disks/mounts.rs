@@ -14,7 +14,7 @@ const LONGHORN: &str = "/mnt/longhorn";
 /// A unit's name has at most 255 characters (systemd.unit(5)), with `.mount` at the end.
 const LONGEST_UNIT: usize = 255 - ".mount".len();
 
-const MOUNT_POINT: Rule = Rule {
+pub(in crate::cluster::validate) const MOUNT_POINT: Rule = Rule {
     check: words::disks::mount_point,
     what: "a place for a disk",
     code: "mount-point",
@@ -55,7 +55,10 @@ impl Check<'_> {
         Some(place)
     }
 
-    pub(super) fn mount_options(&mut self, texts: Option<&Spanned<Vec<Text>>>) -> Vec<String> {
+    pub(in crate::cluster::validate) fn mount_options(
+        &mut self,
+        texts: Option<&Spanned<Vec<Text>>>,
+    ) -> Vec<String> {
         let texts = texts.map_or(&[][..], |texts| &texts.value);
         texts.iter().filter_map(|text| self.word(text, MOUNT_OPTION)).collect()
     }

@@ -1,0 +1,250 @@
+//! Where LUNs are kept: logical volumes, or files.
+
+use crate::format;
+use kiln_contract::iscsi;
+use kiln_contract::policy::{Policy, Rule, Use};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const LVM: &str = "/usr/sbin/lvm";
+/// How long the partitions of a volume group may take to appear.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a LUN is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// No disk for the group.
+    #[error("the volume group {group} has no disk: partition {partition} is not there")]
+    NoDisk { group: String, partition: Uuid },
+    /// Something else is where the group belongs.
+    #[error(
+        "the volume group {group} is not there, and {found} is on its partition {device}: nothing was written"
+    )]
+    Foreign { group: String, device: String, found: String },
+    /// A disk that is to be mounted is not.
+    #[error("{folder} belongs on the data disk that is mounted at {place}, and nothing is mounted there")]
+    NotMounted { folder: String, place: String },
+    /// A file.
+    #[error("{path} can't be made: {error}", path = path.display())]
+    File { path: PathBuf, error: io::Error },
+    /// A program.
+    #[error(transparent)]
+    Program(#[from] format::Error),
+}
+
+/// A store that is ready.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// A volume group.
+    Group(String),
+    /// A folder.
+    Folder(PathBuf),
+}
+
+/// A LUN that is there.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Its device or file.
+    pub(super) path: PathBuf,
+    /// What a person should know.
+    pub(super) remark: Option<String>,
+}
+
+/// Makes the store ready: the volume group on its partitions, when they are blank, or the folder.
+pub(super) fn open(store: &iscsi::Store, disks: &Policy) -> Result<Store, Error> {
+    match store {
+        iscsi::Store::VolumeGroup(name) => {
+            let rule = disks.data.iter().find(|rule| rule.usage == Use::Lvm && rule.name == *name);
+            group(name, rule)?;
+            Ok(Store::Group(name.clone()))
+        }
+        iscsi::Store::Folder(folder) => {
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            if let Some(place) = unmounted(folder, disks, &mounts) {
+                return Err(Error::NotMounted { folder: folder.clone(), place });
+            }
+            let path = PathBuf::from(folder);
+            fs::create_dir_all(&path).map_err(|error| Error::File { path: path.clone(), error })?;
+            Ok(Store::Folder(path))
+        }
+    }
+}
+
+/// The mount point of a data disk that the folder belongs on, when nothing is mounted there: the LUNs would fill what is
+/// below it.
+fn unmounted(folder: &str, disks: &Policy, mountinfo: &str) -> Option<String> {
+    let slots = disks.data.iter().flat_map(|rule| &rule.slots);
+    let mut places = slots.filter_map(|slot| slot.mount_point.as_deref());
+    let place = places.find(|place| Path::new(folder).starts_with(place))?;
+    let canonical = fs::canonicalize(place).unwrap_or_else(|_| PathBuf::from(place));
+    let is_mounted =
+        mountinfo.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == canonical));
+    (!is_mounted).then(|| place.to_owned())
+}
+
+/// The volume group, made on the partitions of its rule when there is none, and its volumes active.
+fn group(name: &str, rule: Option<&Rule>) -> Result<(), Error> {
+    let partitions: Vec<Uuid> = rule.iter().flat_map(|rule| &rule.slots).map(|slot| slot.partition).collect();
+    let mut devices = Vec::new();
+    for partition in partitions {
+        let device = PathBuf::from(format!("/dev/disk/by-partuuid/{partition}"));
+        wait_for(&device).ok_or_else(|| Error::NoDisk { group: name.to_owned(), partition })?;
+        devices.push(device.display().to_string());
+    }
+    if lvm(["vgs", "--noheadings", "-o", "vg_name", name]).is_err() {
+        for device in &devices {
+            if let Some(found) = content(device)? {
+                let (group, device) = (name.to_owned(), device.clone());
+                return Err(Error::Foreign { group, device, found });
+            }
+        }
+        // Without a terminal to ask, lvm takes "no" for the answer to whether a signature may go.
+        let arguments = ["vgcreate", name].into_iter().chain(devices.iter().map(String::as_str));
+        format::run(LVM, arguments)?;
+    }
+    lvm(["vgchange", "--activate", "y", name])?;
+    Ok(())
+}
+
+fn lvm<const N: usize>(arguments: [&str; N]) -> Result<String, format::Error> {
+    format::run(LVM, arguments)
+}
+
+/// What is on a partition; nothing when it is blank. A physical volume of no group is what a cut `vgcreate` leaves.
+fn content(device: &str) -> Result<Option<String>, Error> {
+    match format::run("/usr/sbin/blkid", ["-p", "-o", "value", "-s", "TYPE", "-s", "PTTYPE", device]) {
+        Ok(text) => {
+            let found = text.split_whitespace().collect::<Vec<_>>().join(" and ");
+            let orphan = || {
+                let group = lvm(["pvs", "--noheadings", "-o", "vg_name", device]);
+                group.is_ok_and(|group| group.trim().is_empty())
+            };
+            Ok((found != "LVM2_member" || !orphan()).then_some(found))
+        }
+        // blkid(8): 2 is nothing found. A device that can't be read ends the same way, and lvm then can't write it.
+        Err(format::Error::Failed { status, .. }) if status.ends_with(": 2") => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wait_for(path: &Path) -> Option<()> {
+    let start = Instant::now();
+    while !path.exists() {
+        if start.elapsed() > PATIENCE {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Some(())
+}
+
+impl Store {
+    /// A LUN of that name and size (bytes), made when it is not there.
+    pub(super) fn make(&self, name: &str, bytes: u64) -> Result<Made, Error> {
+        match self {
+            Self::Group(group) => volume(group, name, bytes),
+            Self::Folder(folder) => file(folder, name, bytes),
+        }
+    }
+}
+
+fn volume(group: &str, name: &str, bytes: u64) -> Result<Made, Error> {
+    let full = format!("{group}/{name}");
+    let path = PathBuf::from(format!("/dev/{full}"));
+    let size = ["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", "lv_size", &full];
+    let remark = match lvm(size) {
+        // Extents round a size up.
+        Ok(text) => {
+            let has = text.trim().parse::<u64>().unwrap_or(0);
+            (has < bytes).then(|| stays(has, bytes))
+        }
+        Err(_) => {
+            // Extents that were in use before may hold what looks like a file system.
+            let size = format!("{bytes}b");
+            lvm([
+                "lvcreate",
+                "--yes",
+                "--wipesignatures",
+                "y",
+                "--zero",
+                "y",
+                "-n",
+                name,
+                "-L",
+                &size,
+                group,
+            ])?;
+            Some(format!("made in {group}"))
+        }
+    };
+    wait_for(&path).ok_or_else(|| {
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        Error::File { path: path.clone(), error }
+    })?;
+    Ok(Made { path, remark })
+}
+
+/// A sparse file. It has its final name when it has its size.
+fn file(folder: &Path, name: &str, bytes: u64) -> Result<Made, Error> {
+    let path = folder.join(format!("{name}.img"));
+    let failed = |error| Error::File { path: path.clone(), error };
+    let remark = match fs::metadata(&path) {
+        Ok(metadata) => (metadata.len() != bytes).then(|| stays(metadata.len(), bytes)),
+        Err(_) => {
+            let new = folder.join(format!(".{name}.kiln"));
+            let _ = fs::remove_file(&new);
+            let make = || -> io::Result<()> {
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+                file.set_len(bytes)?;
+                file.sync_all()?;
+                fs::rename(&new, &path)
+            };
+            make().map_err(failed)?;
+            Some(format!("made as {}", path.display()))
+        }
+    };
+    Ok(Made { path, remark })
+}
+
+fn stays(has: u64, asked: u64) -> String {
+    let (has, asked) = (crate::disks::human(has), crate::disks::human(asked));
+    format!("has {has} and the cluster file asks for {asked}: it stays as it is")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Store, unmounted};
+    use crate::data::tests::rule;
+    use kiln_contract::policy::Policy;
+    use std::fs;
+
+    #[test]
+    fn files_are_made_once_and_never_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::Folder(folder.path().to_owned());
+        let made = store.make("node2", 64 << 20).unwrap();
+        assert_eq!(fs::metadata(&made.path).unwrap().len(), 64 << 20);
+        assert!(made.remark.unwrap().starts_with("made as "));
+        assert_eq!(store.make("node2", 64 << 20).unwrap().remark, None);
+        for bytes in [32 << 20, 128 << 20] {
+            let again = store.make("node2", bytes).unwrap();
+            assert!(again.remark.unwrap().ends_with("it stays as it is"));
+            assert_eq!(fs::metadata(&again.path).unwrap().len(), 64 << 20);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_an_absent_disk_is_not_made_on_the_state_partition() {
+        let disks = Policy { data: vec![rule("sdf", 1)], ..Policy::default() };
+        let place = disks.data[0].slots[0].mount_point.clone().unwrap();
+        let folder = format!("{place}/luns");
+        assert_eq!(unmounted(&folder, &disks, ""), Some(place.clone()));
+        let mounted = format!("30 22 8:17 / {place} rw - ext4 /dev/sdb1 rw\n");
+        assert_eq!(unmounted(&folder, &disks, &mounted), None);
+        assert_eq!(unmounted("/srv/luns", &disks, ""), None);
+    }
+}

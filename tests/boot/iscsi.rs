@@ -1,0 +1,183 @@
+//! Two machines on a cable: one serves LUNs from its state partition, the other mounts one. The first is killed and comes
+//! back while the other writes; the second is started again.
+
+use crate::disks::{copy_to, folder};
+use crate::nodes::{PORT, accelerator, key_pair, patience, report};
+use crate::ssh::{With, ask};
+use kiln_qemu::{Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
+use kiln_tests::{build, die, said, shared};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Size of both machines' disks: the state partition holds the LUNs.
+const DISK: u64 = 6 << 30;
+/// Hardware addresses of the two ends of the cable.
+const CABLE: [&str; 2] = ["52:54:00:6b:69:01", "52:54:00:6b:69:02"];
+/// A password that must be seen nowhere but where it is used.
+const PASSWORD: &str = "kiln-test-chap-1";
+const MUTUAL: &str = "kiln-test-chap-2";
+
+/// The built cluster and the key that it lets in.
+struct Lab {
+    output: PathBuf,
+    key: PathBuf,
+}
+
+/// Both nodes share one root. A second card of each, which their user gives an address in an overlay of his own, leads to
+/// this test.
+fn lab() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| {
+        let top = shared().join("iscsi");
+        let networks = top.join("lab/files/etc/systemd/network");
+        fs::create_dir_all(&networks).unwrap();
+        let key = key_pair(&top, "key");
+        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+        let Network { mac, .. } = Network::default();
+        write(&top.join("lab/overlay.yaml"), "packages: []\n");
+        write(
+            &networks.join("05-test.network"),
+            &format!("[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"),
+        );
+        let [one, two] = CABLE;
+        let cluster = format!(
+            "apiVersion: kiln/v1\ncluster: {{name: storage-lab}}\n\
+             overlays: [iscsi-initiator, iscsi-target, ./lab]\n\
+             users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
+             - name: storage\n  network: {{address: 10.9.0.1/24, mac: \"{one}\"}}\n\
+             \x20 iscsi_target:\n    folder: /srv/luns\n    luns:\n\
+             \x20   - {{name: worker, size: 1GiB, initiators: [worker]}}\n\
+             \x20   - {{name: foreign, size: 64MiB, initiators: [worker]}}\n\
+             - name: worker\n  network: {{address: 10.9.0.2/24, mac: \"{two}\"}}\n\
+             \x20 iscsi:\n\
+             \x20 - name: data\n    target: storage\n    lun: 0\n    mount_point: /storage\n\
+             \x20   mount_options: [noatime]\n    chap: &chap\n\
+             \x20     user: worker\n      password: {PASSWORD}\n      mutual: {{user: storage, password: {MUTUAL}}}\n\
+             \x20 - {{name: old, target: storage, lun: 1, mount_point: /srv/old, chap: *chap}}\n",
+            key = public.trim(),
+        );
+        write(&top.join("cluster.yaml"), &cluster);
+        build(&top, ["-f", "cluster.yaml", "-o", "dist"]);
+        Lab { output: top.join("dist"), key }
+    })
+}
+
+/// An unchanged file is left alone: `kiln build` then has nothing to do.
+fn write(path: &Path, text: &str) {
+    if fs::read_to_string(path).ok().as_deref() != Some(text) {
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// A machine with a disk that stays, on its end of the cable.
+struct Node {
+    machine: Machine,
+    ssh: u16,
+}
+
+impl Node {
+    fn new(name: &str, folder: &Path, link: Link) -> Self {
+        let folder = folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        let disk = copy_to(&lab().output.join(name).join("disk.img"), &folder, DISK);
+        let ssh = free_port().unwrap();
+        let network =
+            Network { forwards: vec![Forward { host: ssh, address: None, guest: 22 }], ..Network::default() };
+        let firmware = Firmware::find().unwrap_or_else(|e| die(&e.to_string()));
+        let machine = Machine {
+            disks: vec![Disk::virtio(Source::file(disk))],
+            cards: vec![Card::Link(link), Card::User(network)],
+            ports: vec![PORT.to_owned()],
+            reboot: true,
+            ..Machine::new(firmware, accelerator())
+        };
+        Self { machine, ssh }
+    }
+
+    /// What a command says; it must succeed.
+    fn ask(&self, command: &str) -> String {
+        let answer = ask(self.ssh, &With::Key(&lab().key), command);
+        assert!(answer.status.success(), "{command}: {}", said(&answer));
+        String::from_utf8(answer.stdout).unwrap()
+    }
+}
+
+/// Waits for words on a node's console.
+fn expect(running: &mut Running, words: &str) -> String {
+    let seen = running.expect(words, patience());
+    seen.unwrap_or_else(|e| die(&format!("{e}\n{}", running.console())))
+}
+
+fn healthy(running: &mut Running) {
+    let report = report(running);
+    assert_eq!(report["state"], "running", "{report:#}\n{}", running.console());
+}
+
+/// Wrong password, right password, a LUN that is not ours, a target that goes and comes back, a second boot.
+#[test]
+fn a_lun_is_mounted_and_stays_through_everything() {
+    let folder = folder();
+    let (one, two) = Link::pair(CABLE[0], CABLE[1]).unwrap();
+    let storage = Node::new("storage", folder.path(), one);
+    let worker = Node::new("worker", folder.path(), two);
+
+    let mut serving = storage.machine.start().unwrap();
+    healthy(&mut serving);
+    // Only the target's own password is another one now; and somebody's file system is on the second LUN.
+    let acl = "/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/iqn.*/auth/password";
+    storage.ask(&format!("echo -n not-that-password | sudo tee {acl}"));
+    storage.ask("sudo mke2fs -q -F -t ext4 -L precious /srv/luns/foreign.img");
+    let digest = || storage.ask("sudo sha256sum /srv/luns/foreign.img");
+    let foreign = digest();
+    let modes =
+        storage.ask("sudo stat -c '%a %n' /etc/rtslib-fb-target/saveconfig.json /run/kiln/handoff.json");
+    assert!(modes.lines().all(|line| line.starts_with("600 ")), "{modes}");
+
+    let mut working = worker.machine.start().unwrap();
+    expect(&mut working, "iSCSI LUN data: the target refused the name or password (CHAP)");
+    healthy(&mut working);
+    storage.ask(&format!("echo -n {PASSWORD} | sudo tee {acl} > /dev/null"));
+    expect(&mut working, "iSCSI LUN data: was blank, has ext4 now");
+    expect(&mut working, "iSCSI LUN data: mounted on /storage");
+    expect(&mut working, "iSCSI LUN old: there is ext4 \"precious\" on it: it is never formatted");
+    let options =
+        worker.ask("findmnt -no FSTYPE,OPTIONS /storage; systemctl show -p Options --value storage.mount");
+    for option in ["ext4", "noatime", "nosuid", "_netdev", "nofail"] {
+        assert!(options.contains(option), "{option} is not in {options}");
+    }
+    worker.ask("echo one | sudo tee /storage/file > /dev/null; sync; ! mountpoint -q /srv/old");
+    assert_eq!(digest(), foreign, "a LUN that was refused was written to");
+
+    // The cable stays dead for as long as the target takes to boot; a write waits for it.
+    serving.kill().unwrap();
+    worker.ask(
+        "(sleep 1; echo two | sudo tee /storage/waited > /dev/null; sync -f /storage) > /dev/null 2>&1 &",
+    );
+    expect(&mut working, "iSCSI LUN data: 10.9.0.1:3260 does not answer");
+    let away = Instant::now();
+    let mut serving = storage.machine.start().unwrap();
+    healthy(&mut serving);
+    assert!(away.elapsed() > Duration::from_secs(5));
+    expect(&mut working, "iSCSI LUN data: mounted on /storage");
+    let files = "for i in $(seq 60); do [ -s /storage/waited ] && break; sleep 1; done; sync -f /storage; \
+                 cat /storage/file /storage/waited; findmnt -no OPTIONS /storage";
+    let files = worker.ask(files);
+    assert!(files.starts_with("one\ntwo\n") && files.contains("rw"), "{files}");
+    for node in [&storage, &worker] {
+        let seen =
+            node.ask(&format!("sudo journalctl -b --no-pager | grep -c -e {PASSWORD} -e {MUTUAL} || true"));
+        assert_eq!(seen.trim(), "0", "a password is in the journal");
+    }
+
+    worker.ask("sudo systemctl --no-block poweroff");
+    let status =
+        working.wait_until(patience()).unwrap_or_else(|e| die(&format!("{e}\n{}", working.console())));
+    assert!(status.success(), "{status}");
+    let mut working = worker.machine.start().unwrap();
+    expect(&mut working, "iSCSI LUN data: mounted on /storage");
+    assert!(!working.console().contains("was blank"), "{}", working.console());
+    assert_eq!(worker.ask("cat /storage/file /storage/waited"), "one\ntwo\n");
+    assert_eq!(digest(), foreign);
+}
