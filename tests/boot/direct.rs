@@ -2,7 +2,7 @@
 //! later. Such a machine has no EFI variables.
 
 use crate::disks::{content, data, folder, installed, partitions};
-use crate::nodes::{PORT, machine, patience, report, site};
+use crate::nodes::{PORT, Site, machine, patience, report, site};
 use kiln_qemu::{Bus, Disk, Fault, Kernel, Machine, Operation, Source, Wanted, free_port};
 use kiln_tests::{succeed, tool};
 use std::fs;
@@ -10,12 +10,17 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Takes a node's kernel, initramfs and command line out of its image, into `folder`.
+/// Takes the kernel, initramfs and command line of a node of the example out of its image, into `folder`.
 pub(crate) fn kernel(node: &str, folder: &Path) -> Kernel {
-    let described = site().described(node);
-    let start = partitions(&site().image(node)).iter().find(|part| part.name == "ESP").unwrap().bytes.start;
+    kernel_of(site(), node, folder)
+}
+
+/// The same of a node of any site.
+pub(crate) fn kernel_of(site: &Site, node: &str, folder: &Path) -> Kernel {
+    let described = site.described(node);
+    let start = partitions(&site.image(node)).iter().find(|part| part.name == "ESP").unwrap().bytes.start;
     let image = folder.join("kernel.efi");
-    let place = format!("{}@@{start}", site().image(node).display());
+    let place = format!("{}@@{start}", site.image(node).display());
     let path = format!("::{}", described["boot"]["kernel_image"].as_str().unwrap());
     succeed(tool("mcopy", "mtools").args(["-n", "-i", &place, &path]).arg(&image));
     let section = |name: &str| {

@@ -34,7 +34,11 @@ const BUSY: &str = "no_timer_check";
 /// A machine with these disks, the first of them the node's own, that starts without firmware, with more words on the
 /// kernel's command line.
 pub(crate) fn machine(disks: &[Disk], words: &str) -> Machine {
-    let mut kernel = example_kernel().clone();
+    machine_of(example_kernel().clone(), disks, words)
+}
+
+/// The same with any kernel.
+fn machine_of(mut kernel: Kernel, disks: &[Disk], words: &str) -> Machine {
     kernel.command_line = format!("{} {BUSY} {words}", kernel.command_line);
     Machine {
         kernel: Some(kernel),
@@ -48,6 +52,11 @@ pub(crate) fn machine(disks: &[Disk], words: &str) -> Machine {
 /// A machine that is turned off where the system would begin.
 pub(crate) fn until_system(disks: &[Disk]) -> Machine {
     machine(disks, OFF)
+}
+
+/// The same with any kernel.
+pub(crate) fn until_system_of(kernel: &Kernel, disks: &[Disk]) -> Machine {
+    machine_of(kernel.clone(), disks, OFF)
 }
 
 /// Something that the first boot told, and when the host read it.
@@ -120,7 +129,12 @@ pub(crate) fn next(running: &mut Running) -> Option<Told> {
 
 /// Boots to where the system would begin.
 pub(crate) fn boot(disks: &[Disk]) -> Boot {
-    let mut running = until_system(disks).start().unwrap();
+    run(&until_system(disks))
+}
+
+/// The same of a machine that turns itself off there.
+pub(crate) fn run(machine: &Machine) -> Boot {
+    let mut running = machine.start().unwrap();
     let mut told = Vec::new();
     while let Some(event) = next(&mut running) {
         told.push(event);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod buses;
+mod crypt;
 mod cuts;
 mod damage;
 mod direct;

@@ -77,6 +77,19 @@ pub(crate) fn longhorn() -> &'static Site {
     })
 }
 
+/// The same with everything encrypted that can be, and with swap of both kinds.
+pub(crate) fn encrypted() -> &'static Site {
+    static SITE: OnceLock<Site> = OnceLock::new();
+    SITE.get_or_init(|| {
+        built("boot-encrypted", |cluster| {
+            format!(
+                "{cluster}\nmemory: {{ zram: 25% }}\ndisks:\n  system: {{ swap: 256MiB, encrypt: auto }}\n  data:\n    \
+                 - {{ name: vault, match: {{ serial: vault }}, use: mount, mount_point: /srv/vault, encrypt: auto }}\n"
+            )
+        })
+    })
+}
+
 /// Builds the example, changed by `edit`, in a folder of this name.
 fn built(name: &str, edit: impl FnOnce(String) -> String) -> Site {
     let folder = shared().join(name);

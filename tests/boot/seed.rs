@@ -24,6 +24,24 @@ pub(crate) fn handoff(image: &Path) -> Value {
     json(&copy)
 }
 
+/// What a folder of the volume holds, one name a line; nothing when there is no such folder.
+pub(crate) fn names(image: &Path, folder: &str) -> Vec<String> {
+    let mut mdir = tool("mdir", "mtools");
+    let output = mdir.args(["-b", "-i", &volume(image), &format!("::{folder}")]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Copies a file of the volume to `to`.
+pub(crate) fn copy(image: &Path, path: &str, to: &Path) {
+    succeed(tool("mcopy", "mtools").args(["-n", "-i", &volume(image), &format!("::{path}")]).arg(to));
+}
+
+/// Removes a file of the volume.
+pub(crate) fn remove(image: &Path, path: &str) {
+    succeed(tool("mdel", "mtools").args(["-i", &volume(image), &format!("::{path}")]));
+}
+
 /// Removes the handoff document.
 pub(crate) fn remove_handoff(image: &Path) {
     succeed(tool("mdel", "mtools").args(["-i", &volume(image), HANDOFF]));

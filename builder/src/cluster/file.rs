@@ -45,6 +45,8 @@ document! {
         ssh: SshSection,
         /// The disks of every node that has no `disks` of its own.
         disks: DisksSection,
+        /// The memory of every node that has no `memory` of its own.
+        memory: MemorySection,
     }
 }
 
@@ -339,10 +341,24 @@ document! {
         sector_size: Spanned<u32>,
         /// What the node's disks are for, instead of what the file's top says of them.
         disks: DisksSection,
+        /// What the node's memory is for, instead of what the file's top says of it.
+        memory: MemorySection,
         /// LUNs of iSCSI targets that the node mounts.
         iscsi: Spanned<Vec<IscsiSection>>,
         /// LUNs that the node serves to others over iSCSI.
         iscsi_target: IscsiTargetSection,
+    }
+}
+
+document! {
+    /// What a node's memory is for. A node without `memory` of its own has that of the file's top.
+    MemorySection, "`memory`",
+    required {}
+    optional {
+        /// Compressed swap in memory (zram): a share of the machine's memory, or a size with its unit, of what goes in
+        /// before it is compressed. None when left out.
+        #[schemars(extend("pattern" = "^[0-9]+(%|(\\.[0-9]+)? ?([KMGT]i?)?B?)$", "examples" = ["50%", "2GiB"]))]
+        zram: Text,
     }
 }
 

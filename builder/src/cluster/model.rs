@@ -9,6 +9,7 @@ use super::identity::Identity;
 use crate::diag::nearest;
 use ipnet::IpNet;
 use kiln_contract::iscsi::Iscsi;
+use kiln_contract::memory::Memory;
 use kiln_contract::policy::FileSystem;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -137,6 +138,8 @@ pub struct Node {
     pub sector_size: u32,
     /// What its disks are for.
     pub disks: Disks,
+    /// What its memory is for.
+    pub memory: Memory,
     /// LUNs that it mounts and LUNs that it serves.
     pub iscsi: Option<Iscsi>,
 }
@@ -262,13 +265,14 @@ impl Cluster {
         }
         packages
     }
-    /// What the cluster file asks to install on a node: of the base, the overlays, the node itself, its disks, named
+    /// What the cluster file asks to install on a node: of the base, the overlays, the node itself, its disks and memory, named
     /// firmware, and `sudo` where a user needs it. What Kiln always installs is not among them, nor is what
     /// [`Firmware::Auto`] means.
     pub fn packages(&self, node: &Node) -> BTreeSet<String> {
         let mut packages = self.base.packages.clone();
         packages.extend(node.packages.iter().cloned());
         packages.extend(node.disks.packages().into_iter().map(str::to_owned));
+        packages.extend(node.memory.zram.map(|_| "systemd-zram-generator".to_owned()));
         for overlay in &self.overlays {
             packages.extend(overlay.packages.iter().cloned());
         }

@@ -4,6 +4,7 @@
 mod base;
 mod disks;
 mod iscsi;
+mod memory;
 mod network;
 mod overlays;
 mod people;
@@ -13,6 +14,7 @@ use super::model::{Architecture, Cluster, Disks, Interface, Node, Overlay, Role,
 use super::read::{Spanned, Text};
 use super::{identity, words};
 use crate::diag::{Fault, Span, nearest};
+use kiln_contract::memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -108,7 +110,9 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let overlays = check.overlays(file.overlays.as_ref());
     let users = check.users(file.users.as_ref(), &[]);
     let disks = file.disks.as_ref().map(|disks| check.disks(disks, &overlays)).unwrap_or_default();
-    let inherited = Inherited { zone: &time_zone, users: &users, disks: &disks, overlays: &overlays };
+    let memory = file.memory.as_ref().map(|memory| check.memory(memory)).unwrap_or_default();
+    let inherited =
+        Inherited { zone: &time_zone, users: &users, disks: &disks, memory: &memory, overlays: &overlays };
     let mut nodes = check.nodes(file.nodes.as_ref(), &inherited);
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
@@ -135,6 +139,7 @@ struct Inherited<'a> {
     zone: &'a str,
     users: &'a [User],
     disks: &'a Disks,
+    memory: &'a Memory,
     overlays: &'a [Overlay],
 }
 
@@ -198,6 +203,7 @@ impl Check<'_> {
             self.access(section, &users);
             let sector_size = self.sector_size(section);
             let own_disks = section.disks.as_ref().map(|disks| self.disks(disks, inherited.overlays));
+            let own_memory = section.memory.as_ref().map(|memory| self.memory(memory));
             nodes.push(Node {
                 name: name.unwrap_or_default(),
                 role: section.role.as_ref().map_or(Role::None, |role| role.value),
@@ -208,6 +214,7 @@ impl Check<'_> {
                 users,
                 sector_size,
                 disks: own_disks.unwrap_or_else(|| inherited.disks.clone()),
+                memory: own_memory.unwrap_or_else(|| inherited.memory.clone()),
                 iscsi: None,
             });
         }

@@ -2,18 +2,19 @@
 //! kept as blobs in the cache under the name of what they were made of.
 
 use super::unpack;
-use crate::boot;
+use crate::boot::{self, Program};
 use crate::cache::{self, Cache};
 use crate::cluster::Cluster;
 use crate::digest::Sha256;
 use crate::image;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::plan::{RootInputs, RootPlan};
 use crate::render::overlay::Overlay;
 use crate::rootfs;
 use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
 use kiln_formats::{ext4, fat};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -194,6 +195,7 @@ fn esp(
 ) -> Result<(Stored, boot::Facts), Error> {
     let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
     let options = boot::Options {
+        programs: programs(&plan.root.packages),
         command_line: making.cluster.base.kernel_arguments.clone(),
         threads: making.threads,
         ..boot::Options::default()
@@ -217,6 +219,16 @@ fn esp(
     })?;
     let (sha256, _) = image::digest(&file).map_err(read)?;
     Ok((Stored { file, bytes, sha256, entries: boot.esp.len() }, boot.facts))
+}
+
+/// What the initramfs carries: what formats and opens the disks of the nodes that have this root. Their packages are in
+/// it because they were asked for.
+fn programs(root: &lock::Root) -> BTreeSet<Program> {
+    let has = |name: &str| root.packages.iter().any(|package| package.name == name);
+    // cryptsetup alone is there for Longhorn, too, which does without the initramfs.
+    let encrypted = has("systemd-cryptsetup");
+    let programs = [(has("xfsprogs"), Program::Xfs), (encrypted, Program::Luks), (encrypted, Program::Tpm2)];
+    programs.into_iter().filter_map(|(wanted, program)| wanted.then_some(program)).collect()
 }
 
 fn read(source: io::Error) -> Error {

@@ -49,6 +49,7 @@ pub fn seed(cluster: &Cluster, node: &Node) -> Result<Seed, Error> {
             state_filesystem: identity.filesystem_uuid(LABEL_STATE, Medium::Disk),
         },
         disks: disks::policy(cluster, node),
+        memory: node.memory.clone(),
         iscsi: node.iscsi.clone(),
     };
     let bytes = handoff.to_bytes().len();

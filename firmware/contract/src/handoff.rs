@@ -1,6 +1,7 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
 use crate::iscsi::Iscsi;
+use crate::memory::Memory;
 use crate::policy::Policy;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -29,6 +30,9 @@ pub struct Handoff {
     /// What its disks are for.
     #[serde(default)]
     pub disks: Policy,
+    /// What its memory is for.
+    #[serde(default)]
+    pub memory: Memory,
     /// What it has of other machines' disks, and what others have of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iscsi: Option<Iscsi>,
@@ -144,13 +148,14 @@ impl Handoff {
                 return Err(Error::Field { field: "partitions", value: id.to_string(), want });
             }
         }
-        self.disks.check().map_err(|(field, value, want)| Error::Field { field, value, want })
+        let faults = self.disks.check().and_then(|()| self.memory.check());
+        faults.map_err(|(field, value, want)| Error::Field { field, value, want })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cluster, Error, Handoff, MAX_BYTES, Node, Partitions, Policy, VERSION};
+    use super::{Cluster, Error, Handoff, MAX_BYTES, Memory, Node, Partitions, Policy, VERSION};
     use proptest::prelude::{any, prop, proptest};
     use uuid::Uuid;
 
@@ -168,6 +173,7 @@ mod tests {
                 state_filesystem: Uuid::from_u128(7),
             },
             disks: Policy::default(),
+            memory: Memory::default(),
             iscsi: None,
         }
     }

@@ -7,6 +7,7 @@ pub mod glob;
 pub mod handoff;
 pub mod iscsi;
 pub mod machine;
+pub mod memory;
 pub mod partition;
 pub mod plan;
 pub mod policy;

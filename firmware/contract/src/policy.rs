@@ -21,6 +21,13 @@ pub struct Policy {
     pub erase: Vec<String>,
 }
 
+impl Policy {
+    /// True when anything is to be encrypted.
+    pub fn encrypts(&self) -> bool {
+        self.system.encrypt.is_some() || self.data.iter().any(|rule| rule.encrypt.is_some())
+    }
+}
+
 /// The disk that the node boots from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

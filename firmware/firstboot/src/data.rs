@@ -3,18 +3,20 @@
 
 use crate::block::Block;
 use crate::format::{self, Wanted};
+use crate::luks::{self, Home, Volume};
+use crate::mounts::ROOT;
 use crate::steps::Steps;
 use crate::sys::{self, Flags};
-use crate::{DEV, longhorn, partition};
+use crate::{DEV, SYSFS, keys, longhorn, partition};
 use kiln_contract::handoff::Handoff;
 use kiln_contract::machine::{Disk, Machine};
 use kiln_contract::partition as types;
 use kiln_contract::plan::{Action, Place, Plan};
-use kiln_contract::policy::{Rule, Slot, Use};
+use kiln_contract::policy::{Key, Rule, Slot, Use};
 use kiln_formats::gpt::{self, Partition, Table};
 use kiln_formats::io::WriteAt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The one partition begins and ends at multiples of this (bytes).
@@ -32,12 +34,36 @@ pub(crate) struct Present<'a> {
     pub(crate) rule: &'a Rule,
     /// The slot.
     pub(crate) slot: &'a Slot,
+    /// Where its key is, when it is encrypted.
+    pub(crate) lock: Option<Lock>,
+}
+
+/// Where the key of an encrypted disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// In the machine's TPM.
+    Tpm,
+    /// In a file of the state partition.
+    File,
 }
 
 impl Present<'_> {
     /// What is mounted.
     pub(crate) fn source(&self) -> String {
+        match self.lock {
+            Some(_) => luks::opened(&self.mapped()).display().to_string(),
+            None => self.partition(),
+        }
+    }
+
+    /// The partition.
+    pub(crate) fn partition(&self) -> String {
         format!("/dev/disk/by-partuuid/{}", self.slot.partition)
+    }
+
+    /// Name below /dev/mapper while it is open.
+    pub(crate) fn mapped(&self) -> String {
+        format!("kiln-{}", self.slot.name)
     }
 }
 
@@ -62,6 +88,14 @@ enum Error {
     /// Its file system.
     #[error(transparent)]
     Format(#[from] format::Error),
+    /// Its encryption.
+    #[error(transparent)]
+    Luks(#[from] luks::Error),
+    /// It is encrypted, and its rule does not say so.
+    #[error(
+        "it is encrypted, and its rule does not say so: add `encrypt` to the rule, with the word that it had"
+    )]
+    Encrypted,
     /// The first files on it.
     #[error("the first files can't be written to {slot}: {error}")]
     Files { slot: String, error: io::Error },
@@ -85,12 +119,13 @@ pub(crate) fn commit<'a>(
         };
         let erase = matches!(decision.action, Action::Erase(..));
         let done = find(handoff, place).and_then(|found| {
-            if make {
+            let lock = if make {
                 provision(steps, (disk, found), (handoff, erase), look)?
             } else {
-                mend(steps, disk)?
-            }
-            Ok(found)
+                mend(steps, disk)?;
+                lock(steps, disk, found)?
+            };
+            Ok(Present { lock, ..found })
         });
         match done {
             Ok(found) => present.push(found),
@@ -102,17 +137,20 @@ pub(crate) fn commit<'a>(
 
 fn find<'a>(handoff: &'a Handoff, place: &Place) -> Result<Present<'a>, Error> {
     let rules = handoff.disks.data.iter().filter(|rule| rule.name == place.rule);
-    let mut slots = rules.flat_map(|rule| rule.slots.iter().map(move |slot| Present { rule, slot }));
+    let mut slots =
+        rules.flat_map(|rule| rule.slots.iter().map(move |slot| Present { rule, slot, lock: None }));
     slots.find(|found| found.slot.name == place.slot).ok_or_else(|| Error::Slot(place.slot.clone()))
 }
 
-/// Partitions and formats a disk.
+/// Partitions, encrypts and formats a disk. Gives where its key is, when it has one.
 fn provision(
     steps: &mut Steps,
-    (disk, Present { rule, slot }): (&Disk, Present<'_>),
+    (disk, found): (&Disk, Present<'_>),
     (handoff, erase): (&Handoff, bool),
     look: &dyn Fn(&str) -> Option<Disk>,
-) -> Result<(), Error> {
+) -> Result<Option<Lock>, Error> {
+    let Present { rule, slot, .. } = found;
+    let home = rule.encrypt.map(|key| home(key, luks::has_tpm(Path::new(SYSFS)))).transpose()?;
     if !look(&disk.name).is_some_and(|now| is_same(disk, &now)) {
         return Err(Error::Changed(disk.name.clone()));
     }
@@ -127,15 +165,76 @@ fn provision(
             format!("one partition, {}", table.partitions[0].name),
         ))
     })?;
+    let volume = home.map(|home| encrypt(steps, (&device, found), home)).transpose()?;
     if rule.usage != Use::Lvm {
+        let device = volume.as_ref().unwrap_or(&device);
         steps.run("format", &slot.name, |_| {
-            make_file_system(&device, (rule, slot))?;
+            make_file_system(device, (rule, slot))?;
             Ok::<_, Error>(((), format!("{} on {}", rule.filesystem.as_str(), device.display())))
         })?;
     }
+    if volume.is_some() {
+        luks::close(&found.mapped())?;
+    }
     table.partitions[0].type_guid = types::TYPE_DATA;
     partition::write_types(&disk.name, &table)?;
-    Ok(())
+    Ok(home)
+}
+
+/// Where the key of a new volume goes.
+fn home(key: Key, tpm: bool) -> Result<Lock, luks::Error> {
+    match (key, tpm) {
+        (Key::Tpm2 | Key::Auto, true) => Ok(Lock::Tpm),
+        (Key::Tpm2, false) => Err(luks::Error::NoTpm),
+        (Key::Auto, false) | (Key::Seed, _) => Ok(Lock::File),
+    }
+}
+
+/// Makes the partition a LUKS volume and opens it. A key that no TPM holds goes straight to the state partition, which
+/// is mounted already: the seed never sees it.
+fn encrypt(steps: &mut Steps, (device, found): (&Path, Present<'_>), lock: Lock) -> Result<PathBuf, Error> {
+    let (_, path) = keys::of_slot(Path::new(ROOT), &found.slot.name);
+    let failed = |error| luks::Error::Place { place: keys::FOLDER, error };
+    let name = found.mapped();
+    steps.run("encrypt", &found.slot.name, |_| {
+        let keep = |key: &keys::Key| {
+            keys::keep(path.parent().unwrap_or(Path::new("/")), &found.slot.name, key).map_err(failed)
+        };
+        let (home, place) = match lock {
+            Lock::Tpm => (Home::Tpm, "in the TPM".to_owned()),
+            Lock::File => (Home::File(&keep), format!("in {}", keys::FOLDER)),
+        };
+        if lock == Lock::Tpm {
+            keys::shred(&path).map_err(failed)?;
+        }
+        let volume = luks::create(device, &Volume { uuid: found.slot.luks, name: &name }, &home)?;
+        Ok((volume, format!("LUKS2 on {}, key {place}", device.display())))
+    })
+}
+
+/// Where the key of a disk is that was made ready before; nothing when it is not encrypted.
+fn lock(steps: &mut Steps, disk: &Disk, found: Present<'_>) -> Result<Option<Lock>, Error> {
+    let device = partition::device(&disk.name, 1)?;
+    match (luks::is_on(&device)?, found.rule.encrypt) {
+        (true, None) => return Err(Error::Encrypted),
+        (true, Some(_)) => {}
+        (false, Some(_)) => {
+            let name = &found.slot.name;
+            steps.problem(format!(
+                "disk {} for {name} is not encrypted: it was made before its rule asked for it, and what is on it is kept",
+                disk.name
+            ));
+            return Ok(None);
+        }
+        (false, None) => return Ok(None),
+    }
+    let (_, path) = keys::of_slot(Path::new(ROOT), &found.slot.name);
+    let kept = keys::read(&path).map_err(|error| luks::Error::Place { place: keys::FOLDER, error })?;
+    match (kept, luks::has_tpm(Path::new(SYSFS))) {
+        (Some(_), _) => Ok(Some(Lock::File)),
+        (None, true) => Ok(Some(Lock::Tpm)),
+        (None, false) => Err(luks::Error::NoKey { place: keys::FOLDER }.into()),
+    }
 }
 
 /// True when it is the disk that was looked at, with the same on it: kernel names are given anew when disks come and go.

@@ -2,7 +2,7 @@
 
 use crate::choose::Reason;
 use crate::disks::{self, Disk};
-use crate::{format, partition};
+use crate::{format, luks, partition};
 use kiln_contract::handoff;
 use std::io;
 use uuid::Uuid;
@@ -67,6 +67,12 @@ pub(crate) enum Failure {
     /// The state partition's file system can't be made.
     #[error("the state partition {device} can't be formatted: {error}")]
     FormatState { device: String, error: format::Error },
+    /// The state partition can't be encrypted.
+    #[error("the state partition {device} can't be encrypted: {error}")]
+    EncryptState { device: String, error: luks::Error },
+    /// The state partition is encrypted, and stays closed.
+    #[error("the state partition {device} is encrypted and can't be opened: {error}")]
+    UnlockState { device: String, error: luks::Error },
     /// The state partition's file system is not good.
     #[error("the state partition {device} can't be mounted: {error}")]
     StateMount { device: String, error: io::Error },
@@ -147,6 +153,18 @@ impl Failure {
                 "The disk may be failing, or refuse writes (a card's lock, a stick's switch); the kernel's own\n\
                  messages say more (boot with kiln.debug on the kernel command line). If the disk is good, write\n\
                  the node's disk.img to it again."
+                    .to_owned()
+            }
+            Self::EncryptState { error: luks::Error::NoTpm, .. } => "Nothing was encrypted.".to_owned(),
+            Self::EncryptState { .. } => {
+                "Boot again: it begins anew, and nothing is lost. If it fails again, leave `encrypt` out of the\n\
+                 cluster file, or write an image of another build."
+                    .to_owned()
+            }
+            Self::UnlockState { .. } => {
+                "The key is in the TPM of the machine that this disk was first booted in, or in this disk's seed. Put\n\
+                 the disk back into that machine, with its TPM on and not cleared. If that machine or its TPM is\n\
+                 gone, so is what was in /var: write the node's disk.img to the disk again."
                     .to_owned()
             }
             Self::RootMount { device, .. } => check_hint(device, "or write the node's disk.img to it again"),

@@ -2,9 +2,9 @@
 
 use kiln_contract::policy::FileSystem;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use uuid::Uuid;
 
 /// Lines of a program's complaint that are kept.
@@ -72,7 +72,7 @@ fn cut(label: &str, most: usize) -> String {
 pub(crate) fn repair(device: &Path) -> Result<bool, Error> {
     const PROGRAM: &str = "/usr/sbin/e2fsck";
     let device = device.display().to_string();
-    let output = output(PROGRAM, ["-p", "-f", &device])?;
+    let output = output(PROGRAM, ["-p", "-f", &device], &[])?;
     // e2fsck(8): 0 nothing wrong, 1 repaired.
     match output.status.code() {
         Some(0) => Ok(false),
@@ -86,7 +86,16 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     program: &'static str,
     arguments: impl IntoIterator<Item = S>,
 ) -> Result<String, Error> {
-    let output = output(program, arguments)?;
+    run_with(program, arguments, &[])
+}
+
+/// As [`run`], with bytes for its standard input: the only way by which a program is given a secret.
+pub(crate) fn run_with<S: AsRef<OsStr>>(
+    program: &'static str,
+    arguments: impl IntoIterator<Item = S>,
+    input: &[u8],
+) -> Result<String, Error> {
+    let output = output(program, arguments, input)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -96,13 +105,24 @@ pub(crate) fn run<S: AsRef<OsStr>>(
 fn output<S: AsRef<OsStr>>(
     program: &'static str,
     arguments: impl IntoIterator<Item = S>,
-) -> Result<std::process::Output, Error> {
+    input: &[u8],
+) -> Result<Output, Error> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).env_clear().env("PATH", "/usr/sbin:/usr/bin");
-    command.output().map_err(|error| Error::Start { program, error })
+    command.args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin");
+    // libdevmapper would wait for a udev that is not there (dmsetup(8)).
+    command.env("DM_DISABLE_UDEV", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |error| Error::Start { program, error };
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A pipe has room for a page, which is more than is ever given. One that ended before it read all of it says
+        // why itself.
+        let _ = stdin.write_all(input);
+    }
+    child.wait_with_output().map_err(failed)
 }
 
-fn failed(program: &'static str, output: &std::process::Output) -> Error {
+fn failed(program: &'static str, output: &Output) -> Error {
     let text =
         String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

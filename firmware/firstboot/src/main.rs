@@ -20,8 +20,10 @@ mod format;
 mod handed;
 mod inventory;
 mod kernel;
+mod keys;
 mod leave;
 mod longhorn;
+mod luks;
 mod luns;
 mod modules;
 mod mounts;
@@ -37,11 +39,13 @@ mod seed;
 mod state;
 mod steps;
 mod survey;
+mod swap;
 mod switch;
 mod sys;
 mod target;
 mod units;
 mod verify;
+mod volumes;
 
 use cmdline::CommandLine;
 use consent::Consent;
@@ -108,6 +112,9 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     let root = choose::root(&booted, &handoff)?;
     steps.note("seed", "", &format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
 
+    if handoff.disks.encrypts() {
+        modules.load_all(&luks::MODULES, steps.console());
+    }
     let own = state::plan(&booted, &handoff)?;
     let (machine, plan) = steps.run("disks", "", |steps| {
         let seen = survey::survey((&mut modules, &cmdline), steps.console(), &booted, &handoff);
@@ -117,17 +124,19 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     let plan = decide(steps, &cmdline, (&machine, plan), &own);
 
     let device = state::commit(steps, (&booted, &own), &handoff)?;
-    let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
-    let present = data::commit(steps, (&handoff, &plan), &machine, &again);
     steps.run("mount", "", |steps| {
         mounts::root(&root)?;
         mounts::var(steps, &device)?;
         mounts::etc()?;
         mounts::machine_id(&handoff.node.machine_id)?;
-        mounts::data(&handoff, &present)?;
         let found = format!("root {} read-only, /var on {}, /etc overlaid", root.name, device.display());
         Ok::<_, Failure>(((), found))
     })?;
+    // After /var, where keys of encrypted disks are.
+    let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
+    let present = data::commit(steps, (&handoff, &plan), &machine, &again);
+    mounts::data(&handoff, &present)?;
+    volumes::hand_on(&handoff, own.swap, &present)?;
 
     let wrote = !own.changes.is_empty() || own.format_state || plan.writes();
     leave::behind(steps, &handoff, (plan, &present), wrote)?;

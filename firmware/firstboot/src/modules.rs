@@ -155,7 +155,12 @@ impl Modules {
 
     /// Loads what mounting will need. A file system that the kernel has built in has no module.
     pub(crate) fn load_file_systems(&mut self, console: &mut Console) {
-        for name in FILE_SYSTEMS {
+        self.load_all(&FILE_SYSTEMS, console);
+    }
+
+    /// Loads modules by name. One that the kernel has built in, or that this machine can't use, is passed over.
+    pub(crate) fn load_all(&mut self, names: &[&str], console: &mut Console) {
+        for name in names {
             self.load(name, console);
         }
     }

@@ -27,7 +27,7 @@ pub(crate) struct Own {
     pub(crate) state: u32,
     /// The state partition is new, or its formatting was cut short.
     pub(crate) format_state: bool,
-    /// Number of the swap partition, when there is one.
+    /// Number of the swap partition, when one is wanted and there is one.
     pub(crate) swap: Option<u32>,
 }
 
@@ -57,7 +57,8 @@ pub(crate) fn plan(found: &Found, size: u64, handoff: &Handoff) -> Result<Own, F
         changes.push(format!("state grows to {}", human(state.size(table.sector_size))));
     }
     let (number, format_state) = (state.number, state.type_guid == types::TYPE_UNFINISHED);
-    let swap = table.partitions.iter().find(|partition| partition.type_guid == types::TYPE_SWAP);
+    let swap = handoff.disks.system.swap.as_ref();
+    let swap = swap.and_then(|swap| table.partitions.iter().find(|found| found.guid == swap.partition));
     Ok(Own { state: number, format_state, swap: swap.map(|swap| swap.number), table, changes })
 }
 

@@ -57,6 +57,15 @@ pub(crate) fn load_module(file: &File, parameters: &str) -> io::Result<()> {
     }
 }
 
+/// Fills `bytes` from the kernel's random numbers; waits until it has any.
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(())
+}
+
 /// `uname -r`.
 pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

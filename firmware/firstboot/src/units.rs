@@ -1,6 +1,7 @@
 //! systemd units of what this boot found: written to /run before systemd starts, so that it mounts the disks that are
 //! there and waits for none that is not.
 
+use crate::volumes;
 use kiln_contract::policy::{Rule, Slot};
 use std::fmt::Write as _;
 use std::fs;
@@ -46,8 +47,9 @@ fn unit(mount: &Mount<'_>) -> String {
     let options: Vec<&str> =
         OPTIONS.into_iter().chain(rule.mount_options.iter().map(String::as_str)).collect();
     let check = format!("systemd-fsck@{}.service", escape_path(source));
+    let opener = volumes::opener(source).map(|unit| format!(" {unit}")).unwrap_or_default();
     format!(
-        "[Unit]\nDescription=Data disk {}\nRequires={check}\nAfter={check}\n\n\
+        "[Unit]\nDescription=Data disk {}\nRequires={check}{opener}\nAfter={check}{opener}\n\n\
          [Mount]\nWhat={source}\nWhere={}\nType={}\nOptions={}\n",
         slot.name,
         specifier(target),

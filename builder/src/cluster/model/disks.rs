@@ -3,6 +3,17 @@
 use kiln_contract::policy::{FileSystem, Key, Match, Use};
 use uuid::Uuid;
 
+/// Packages that encrypted disks need. The last four are the TPM's software stack, which systemd opens when it needs it
+/// and only recommends.
+const ENCRYPTION: [&str; 6] = [
+    "cryptsetup-bin",
+    "systemd-cryptsetup",
+    "libtss2-esys-3.0.2-0t64",
+    "libtss2-mu-4.0.1-0t64",
+    "libtss2-rc0t64",
+    "libtss2-tcti-device0t64",
+];
+
 /// What a node's disks are for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Disks {
@@ -63,10 +74,9 @@ impl Disks {
         let xfs = self.data.iter().filter(formatted).any(|rule| rule.filesystem == FileSystem::Xfs);
         let lvm = self.data.iter().any(|rule| rule.usage == Use::Lvm);
         let encrypted = self.encrypt.is_some() || self.data.iter().any(|rule| rule.encrypt.is_some());
-        [(xfs, "xfsprogs"), (lvm, "lvm2"), (encrypted, "cryptsetup-bin"), (encrypted, "systemd-cryptsetup")]
-            .into_iter()
-            .filter_map(|(needed, package)| needed.then_some(package))
-            .collect()
+        let plain = [(xfs, "xfsprogs"), (lvm, "lvm2")].into_iter();
+        let plain = plain.filter_map(|(needed, package)| needed.then_some(package));
+        plain.chain(if encrypted { &ENCRYPTION[..] } else { &[] }.iter().copied()).collect()
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn handoff(data: &[Rule], erase: &[&str]) -> Handoff {
             erase: erase.iter().map(|serial| (*serial).to_owned()).collect(),
             ..Policy::default()
         },
+        memory: crate::memory::Memory::default(),
         iscsi: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Disk, Partition, human, scan, table};
 use kiln_contract::handoff::{Cluster, Handoff, Node, Partitions, VERSION};
+use kiln_contract::memory::Memory;
 use kiln_contract::partition as types;
 use kiln_contract::policy::Policy;
 use kiln_formats::gpt::{self, Wanted};
@@ -59,6 +60,7 @@ pub(crate) fn handoff(seed: u128) -> Handoff {
             state_filesystem: guid(seed, 6),
         },
         disks: Policy::default(),
+        memory: Memory::default(),
         iscsi: None,
     }
 }

@@ -5,6 +5,7 @@ use super::machine;
 use kiln_contract::choose::{choose, to_probe};
 use kiln_contract::handoff::{Cluster, Handoff, Node, Partitions};
 use kiln_contract::machine::{Content, Disk, Machine, Partition, Signature, Table, Transport};
+use kiln_contract::memory::Memory;
 use kiln_contract::partition::{TYPE_DATA, TYPE_UNFINISHED, data_disk_guid};
 use kiln_contract::plan::{Action, Problem};
 use kiln_contract::policy::{Match, Policy, Rule, Slot, Use};
@@ -267,6 +268,8 @@ fn handoff(rules: &[Rule], erase: &[&str]) -> Handoff {
             state_filesystem: id(17),
         },
         disks: Policy { data: rules.to_vec(), erase, ..Policy::default() },
+        memory: Memory::default(),
+        iscsi: None,
     }
 }
 
