@@ -14,6 +14,7 @@ use crate::rootfs;
 use kiln_formats::tree::{Content, Entry, Kind, Timestamp, Tree};
 use kiln_formats::{ext4, fat};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -117,6 +118,8 @@ pub struct Making<'a> {
     pub enable: &'a [String],
     /// Logical sector size of the disk in bytes.
     pub sector_size: u32,
+    /// What the initramfs carries beside the programs that every first boot runs.
+    pub programs: &'a BTreeSet<boot::Program>,
     /// Threads to work with; the bytes are the same for any number.
     pub threads: usize,
     /// Packages are unpacked again even where the cache has them unpacked.
@@ -195,6 +198,7 @@ fn esp(
     let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
     let options = boot::Options {
         command_line: making.cluster.base.kernel_arguments.clone(),
+        programs: making.programs.clone(),
         threads: making.threads,
         ..boot::Options::default()
     };
