@@ -124,6 +124,8 @@ fn disk_cases() -> Vec<(&'static str, String)> {
                 "name: h, match: {serial: h}, use: mount, mount_point: /var/srv/x",
                 "name: i, match: {serial: i}, use: mount, mount_point: /srv/a b",
                 &format!("name: j, match: {{serial: j}}, use: mount, mount_point: /srv/{}", "-".repeat(70)),
+                &format!("name: k, match: {{serial: k}}, use: mount, mount_point: /srv/{}", "k".repeat(196)),
+                &format!("name: l, match: {{serial: l}}, use: mount, mount_point: /srv/{}", "l".repeat(195)),
             ]),
         ),
         (
@@ -149,6 +151,10 @@ fn disk_cases() -> Vec<(&'static str, String)> {
                 "{data: [{name: a, match: {serial: S1*}, exclude: [{serial: S12}], use: longhorn}], \
                  erase: [S11, S12, S2, S1*, S11, \" S13\", \"\"]}",
                 "{data: [{name: a, match: {model: x}, use: raw}], erase: [S11]}",
+                &format!(
+                    "{{data: [{{name: a, match: {{model: x}}, use: lvm}}], erase: [{}]}}",
+                    (0..257).map(|at| format!("S{at}, ")).collect::<String>()
+                ),
             ]),
         ),
         (

@@ -156,8 +156,54 @@ nodes:
         let all = cluster.packages(cluster.node(node).expect("the node"));
         packages.iter().all(|package| all.contains(*package))
     };
-    assert!(needs("a", &["xfsprogs", "cryptsetup-bin", "systemd-cryptsetup"]) && !needs("a", &["lvm2"]));
+    assert!(
+        needs("a", &["xfsprogs", "cryptsetup-bin", "systemd-cryptsetup", "libtss2-tcti-device0t64"])
+            && !needs("a", &["lvm2"])
+    );
     assert!(needs("c", &["lvm2"]) && !needs("c", &["xfsprogs"]) && !needs("d", &["lvm2"]));
+}
+
+/// The largest words that `kiln check` takes are ones that a device takes.
+#[test]
+fn a_device_takes_what_check_takes() {
+    let slot = "s".repeat(31);
+    let place = format!("/srv/{}", "x".repeat(158));
+    let rules: String = (0..8)
+        .map(|at| {
+            format!(
+                "{{ name: {}{at}, match: {{ serial: x{at} }}, count: 64, use: mount, mount_point: {place}{at}, \
+                 mount_options: [{}] }}, ",
+                &slot[..27],
+                "o".repeat(255)
+            )
+        })
+        .collect();
+    let erase: String = (0..256).map(|at| format!("x{at}, ")).collect();
+    let file = format!(
+        "{{ apiVersion: kiln/v1, cluster: {{ name: large }}, disks: {{ data: [{rules}], erase: [{erase}] }}, nodes: [{{ name: a }}] }}"
+    );
+    let cluster = load(&file);
+    assert_eq!(cluster.nodes[0].disks.slots().count(), 512);
+    let handoff = seed(&cluster, &cluster.nodes[0]).expect("a document that the device takes").handoff;
+    assert_eq!(handoff.disks.data.len(), 8);
+}
+
+/// One that is too large for a device is refused here, not there.
+#[test]
+fn a_document_that_no_device_takes_is_refused() {
+    let rule = |at| {
+        format!(
+            "{{ name: rule-{at}, match: {{ serial: x{at} }}, count: 64, use: mount, mount_point: /srv/{}{at} }}, ",
+            "x".repeat(150)
+        )
+    };
+    let rules: String = (0..64).map(rule).collect();
+    let cluster = load(&format!(
+        "{{ apiVersion: kiln/v1, cluster: {{ name: large }}, disks: {{ data: [{rules}] }}, nodes: [{{ name: a }}] }}"
+    ));
+    let error = seed(&cluster, &cluster.nodes[0]).expect_err("too large").to_string();
+    assert!(error.starts_with("node a: no device would take its handoff document: "), "{error}");
+    assert!(error.contains("more than the 1048576 that one can have"), "{error}");
 }
 
 /// A node without `disks` is told of none.

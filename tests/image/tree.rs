@@ -33,6 +33,7 @@ pub(crate) fn root(cluster: &Cluster, lock: &Path) -> Tree {
         overlays: &gathered.overlays,
         enable: &gathered.enable,
         sector_size: 512,
+        programs: &gathered.programs[0],
         threads: 2,
         fresh: false,
         step: &|_| (),

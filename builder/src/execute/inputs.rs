@@ -1,12 +1,14 @@
 //! What roots and nodes are made of, named and digested, so that a plan can compare them.
 
-use crate::cluster::{Architecture, Cluster, Node};
+use crate::boot::Program;
+use crate::cluster::{Architecture, Cluster, Disks, Node};
 use crate::digest::Sha256;
 use crate::lock::{self, Lock};
 use crate::plan::{Inputs, NodeInputs, RootInputs};
 use crate::render::overlay::{self, Overlay};
 use crate::render::{self, Seed};
-use std::collections::BTreeMap;
+use kiln_contract::policy::Key;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why there are no inputs.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +42,12 @@ pub enum Error {
 /// Everything that a build is a function of.
 #[derive(Debug)]
 pub struct Gathered {
-    /// One for each different package set and sector size.
+    /// One for each different package set, sector size and set of programs in the initramfs.
     pub roots: Vec<RootInputs>,
     /// The sector size of each root, in bytes.
     pub sector_sizes: Vec<u32>,
+    /// The programs in the initramfs of each root.
+    pub programs: Vec<BTreeSet<Program>>,
     /// The wanted nodes.
     pub nodes: Vec<NodeInputs>,
     /// Their seeds, in the same order.
@@ -60,9 +64,16 @@ pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) ->
     let layers = cluster.layers();
     let overlays = layers.iter().map(overlay::read).collect::<Result<Vec<_>, _>>()?;
     let enable: Vec<String> = layers.iter().flat_map(|layer| layer.enable.iter().cloned()).collect();
-    let mut gathered =
-        Gathered { roots: vec![], sector_sizes: vec![], nodes: vec![], seeds: vec![], overlays, enable };
-    let mut known: BTreeMap<(usize, u32), usize> = BTreeMap::new();
+    let mut gathered = Gathered {
+        roots: vec![],
+        sector_sizes: vec![],
+        programs: vec![],
+        nodes: vec![],
+        seeds: vec![],
+        overlays,
+        enable,
+    };
+    let mut known: BTreeMap<(usize, u32, BTreeSet<Program>), usize> = BTreeMap::new();
     for node in nodes {
         let architecture = node.architecture.as_str();
         if node.architecture != Architecture::Amd64 {
@@ -72,15 +83,18 @@ pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) ->
         let set =
             lock.roots.iter().position(|root| root.architecture == architecture && root.request == request);
         let set = set.ok_or_else(|| Error::NotLocked { node: node.name.clone(), architecture })?;
-        let root = *known.entry((set, node.sector_size)).or_insert_with(|| {
+        let programs = programs(&node.disks);
+        let root = *known.entry((set, node.sector_size, programs.clone())).or_insert_with(|| {
             let mut inputs = root_inputs(cluster, &lock.roots[set], &gathered.overlays);
             inputs.insert("source date".into(), lock.source_date.to_string());
             inputs.insert("sector size".into(), node.sector_size.to_string());
+            inputs.insert("programs of the first boot".into(), format!("{programs:?}"));
             inputs.insert("enabled units".into(), gathered.enable.join(" "));
             inputs.insert("builder".into(), builder.to_owned());
             let name = name(architecture, node.sector_size, gathered.roots.len());
             gathered.roots.push(RootInputs { name, inputs, packages: lock.roots[set].clone() });
             gathered.sector_sizes.push(node.sector_size);
+            gathered.programs.push(programs);
             gathered.roots.len() - 1
         });
         let seed = render::seed(cluster, node)?;
@@ -98,6 +112,14 @@ pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) ->
 /// What a node's root is resolved from, sorted, as the lock names it.
 pub fn request(cluster: &Cluster, node: &Node) -> Vec<String> {
     cluster.all_packages(node).into_iter().collect()
+}
+
+/// What the first boot runs on such disks.
+fn programs(disks: &Disks) -> BTreeSet<Program> {
+    let luks = disks.keys().next().is_some();
+    let tpm2 = disks.keys().any(|key| key != Key::Seed);
+    let asked = [(disks.has_xfs(), Program::Xfs), (luks, Program::Luks), (tpm2, Program::Tpm2)];
+    asked.into_iter().filter_map(|(asked, program)| asked.then_some(program)).collect()
 }
 
 fn name(architecture: &str, sector_size: u32, before: usize) -> String {

@@ -2,12 +2,12 @@
 //! kept as blobs in the cache under the name of what they were made of.
 
 use super::unpack;
-use crate::boot::{self, Program};
+use crate::boot;
 use crate::cache::{self, Cache};
 use crate::cluster::Cluster;
 use crate::digest::Sha256;
 use crate::image;
-use crate::lock::{self, Lock};
+use crate::lock::Lock;
 use crate::plan::{RootInputs, RootPlan};
 use crate::render::overlay::Overlay;
 use crate::rootfs;
@@ -118,6 +118,8 @@ pub struct Making<'a> {
     pub enable: &'a [String],
     /// Logical sector size of the disk in bytes.
     pub sector_size: u32,
+    /// What the initramfs carries beside the programs that every first boot runs.
+    pub programs: &'a BTreeSet<boot::Program>,
     /// Threads to work with; the bytes are the same for any number.
     pub threads: usize,
     /// Packages are unpacked again even where the cache has them unpacked.
@@ -195,8 +197,8 @@ fn esp(
 ) -> Result<(Stored, boot::Facts), Error> {
     let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
     let options = boot::Options {
-        programs: programs(&plan.root.packages),
         command_line: making.cluster.base.kernel_arguments.clone(),
+        programs: making.programs.clone(),
         threads: making.threads,
         ..boot::Options::default()
     };
@@ -219,16 +221,6 @@ fn esp(
     })?;
     let (sha256, _) = image::digest(&file).map_err(read)?;
     Ok((Stored { file, bytes, sha256, entries: boot.esp.len() }, boot.facts))
-}
-
-/// What the initramfs carries: what formats and opens the disks of the nodes that have this root. Their packages are in
-/// it because they were asked for.
-fn programs(root: &lock::Root) -> BTreeSet<Program> {
-    let has = |name: &str| root.packages.iter().any(|package| package.name == name);
-    // cryptsetup alone is there for Longhorn, too, which does without the initramfs.
-    let encrypted = has("systemd-cryptsetup");
-    let programs = [(has("xfsprogs"), Program::Xfs), (encrypted, Program::Luks), (encrypted, Program::Tpm2)];
-    programs.into_iter().filter_map(|(wanted, program)| wanted.then_some(program)).collect()
 }
 
 fn read(source: io::Error) -> Error {

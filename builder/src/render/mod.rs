@@ -22,16 +22,13 @@ pub enum Error {
         /// What minijinja says.
         reason: String,
     },
-    /// The handoff document is longer than a device reads.
-    #[error(
-        "node {node}: its handoff document has {bytes} bytes, more than the {} that one can have: give its disks fewer and shorter words",
-        kiln_contract::handoff::MAX_BYTES
-    )]
+    /// The handoff document is one that a device would not take.
+    #[error("node {node}: no device would take its handoff document: {source}")]
     Handoff {
         /// The node.
         node: String,
-        /// Its size.
-        bytes: usize,
+        /// What is wrong with it.
+        source: kiln_contract::handoff::Error,
     },
 }
 

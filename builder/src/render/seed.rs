@@ -52,10 +52,8 @@ pub fn seed(cluster: &Cluster, node: &Node) -> Result<Seed, Error> {
         memory: node.memory.clone(),
         iscsi: node.iscsi.clone(),
     };
-    let bytes = handoff.to_bytes().len();
-    if bytes > handoff::MAX_BYTES {
-        return Err(Error::Handoff { node: node.name.clone(), bytes });
-    }
+    Handoff::parse(&handoff.to_bytes())
+        .map_err(|source| Error::Handoff { node: node.name.clone(), source })?;
     Ok(Seed {
         user_data: render(&USER_DATA, user_data)?,
         meta_data: render(&META_DATA, meta_data)?,

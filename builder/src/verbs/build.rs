@@ -219,6 +219,7 @@ impl Work<'_> {
                 overlays: &self.prepared.gathered.overlays,
                 enable: &self.prepared.gathered.enable,
                 sector_size: self.prepared.gathered.sector_sizes[index],
+                programs: &self.prepared.gathered.programs[index],
                 threads: self.threads,
                 fresh: self.fresh,
                 step: &step,

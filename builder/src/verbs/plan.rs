@@ -1,5 +1,7 @@
 //! `kiln plan`.
 
+mod disks;
+
 use super::FileArg;
 use super::build::Prepared;
 use super::site::{Site, cache, size};
@@ -15,7 +17,11 @@ const SHOWN: usize = 12;
 /// Arguments of `kiln plan`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  kiln plan\n  kiln plan --verbose\n  kiln plan --json | jq '.nodes[].action'"
+    after_help = "Examples:\n  kiln plan\n  kiln plan --verbose\n  kiln plan --json | jq '.nodes[].action'\n\n\
+    What a node would do with the disks of a machine that it is meant for:\n  \
+    ssh root@rescue /root/kiln-firstboot probe > k3s2.json\n  kiln plan --disks k3s2.json k3s2\n\n\
+    `kiln-firstboot` is static and runs on any Linux system; an image has it in /usr/lib/kiln. With --disks the \
+    status is 1 when the plan is refused: nothing would be written to any of the disks."
 )]
 pub struct Args {
     /// Which cluster file; the embedded example when there is none.
@@ -27,6 +33,10 @@ pub struct Args {
     /// Plan as `kiln build --fresh` would.
     #[arg(long)]
     pub fresh: bool,
+    /// Plan what the first boot does with the disks of a recorded machine instead; `-` reads standard input. Needs no
+    /// lock and writes nothing.
+    #[arg(long, value_name = "RECORD", conflicts_with_all = ["fresh", "output"], value_hint = clap::ValueHint::FilePath)]
+    pub disks: Option<PathBuf>,
     /// Nodes to plan for; all when left out.
     #[arg(value_name = "NODE")]
     pub nodes: Vec<String>,
@@ -35,6 +45,9 @@ pub struct Args {
 /// Prints what a build would do.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let site = Site::open(&args.file, ui)?;
+    if let Some(record) = &args.disks {
+        return disks::run(&site, record, &args.nodes, ui);
+    }
     let cache = cache()?;
     let Some(lock) = site.read_lock()? else {
         bail!(

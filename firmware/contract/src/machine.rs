@@ -1,6 +1,8 @@
 //! A machine's disks as they were found, in the form in which `kiln-firstboot probe` records them and
 //! `kiln plan --disks` reads them. Nothing in here is decided, only seen.
 
+pub mod record;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

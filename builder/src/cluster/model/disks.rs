@@ -3,16 +3,12 @@
 use kiln_contract::policy::{FileSystem, Key, Match, Use};
 use uuid::Uuid;
 
-/// Packages that encrypted disks need. The last four are the TPM's software stack, which systemd opens when it needs it
-/// and only recommends.
-const ENCRYPTION: [&str; 6] = [
-    "cryptsetup-bin",
-    "systemd-cryptsetup",
-    "libtss2-esys-3.0.2-0t64",
-    "libtss2-mu-4.0.1-0t64",
-    "libtss2-rc0t64",
-    "libtss2-tcti-device0t64",
-];
+const XFS: &[&str] = &["xfsprogs"];
+const LVM: &[&str] = &["lvm2"];
+const LUKS: &[&str] = &["cryptsetup-bin", "systemd-cryptsetup"];
+/// Libraries that systemd opens by name, which is why no package depends on them.
+const TPM2: &[&str] =
+    &["libtss2-esys-3.0.2-0t64", "libtss2-mu-4.0.1-0t64", "libtss2-rc0t64", "libtss2-tcti-device0t64"];
 
 /// What a node's disks are for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,15 +64,29 @@ impl Disks {
     pub fn slots(&self) -> impl Iterator<Item = &DiskSlot> {
         self.data.iter().flat_map(|rule| &rule.slots)
     }
+    /// True when a disk has an XFS file system.
+    pub fn has_xfs(&self) -> bool {
+        let formatted = |rule: &&DiskRule| matches!(rule.usage, Use::Longhorn | Use::Mount);
+        self.data.iter().filter(formatted).any(|rule| rule.filesystem == FileSystem::Xfs)
+    }
     /// Packages that these disks need on the node.
     pub fn packages(&self) -> Vec<&'static str> {
-        let formatted = |rule: &&DiskRule| matches!(rule.usage, Use::Longhorn | Use::Mount);
-        let xfs = self.data.iter().filter(formatted).any(|rule| rule.filesystem == FileSystem::Xfs);
+        let xfs = self.has_xfs();
         let lvm = self.data.iter().any(|rule| rule.usage == Use::Lvm);
-        let encrypted = self.encrypt.is_some() || self.data.iter().any(|rule| rule.encrypt.is_some());
-        let plain = [(xfs, "xfsprogs"), (lvm, "lvm2")].into_iter();
-        let plain = plain.filter_map(|(needed, package)| needed.then_some(package));
-        plain.chain(if encrypted { &ENCRYPTION[..] } else { &[] }.iter().copied()).collect()
+        [
+            (xfs, XFS),
+            (lvm, LVM),
+            (self.keys().next().is_some(), LUKS),
+            (self.keys().any(|key| key != Key::Seed), TPM2),
+        ]
+        .into_iter()
+        .filter(|(needed, _)| *needed)
+        .flat_map(|(_, packages)| packages.iter().copied())
+        .collect()
+    }
+    /// Where the keys of encrypted partitions are.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.encrypt.into_iter().chain(self.data.iter().filter_map(|rule| rule.encrypt))
     }
 }
 

@@ -123,10 +123,11 @@ impl Check<'_> {
             encrypt: written.encrypt.as_ref().map(|key| key.value.into()),
         };
         let names = self.slot_names(written, &rule.name);
-        let mut point = |name: &str| self.mount_point(written, &rule, (name, names.len()));
+        let folder = self.mount_folder(written, rule.usage, &names);
+        let place = |name: &String| folder.as_ref().map(|folder| folder.replace(mounts::NAME, name));
         rule.slots = names
             .iter()
-            .map(|name| DiskSlot { name: name.clone(), mount_point: point(name), longhorn: Uuid::nil() })
+            .map(|name| DiskSlot { name: name.clone(), mount_point: place(name), longhorn: Uuid::nil() })
             .collect();
         rule
     }

@@ -32,6 +32,7 @@ pub(in crate::cluster) fn kubernetes_name(text: &str) -> Result<(), &'static str
     let ends = |c: char| c.is_ascii_alphanumeric();
     match name {
         "" => Err("it is empty"),
+        _ if text.len() > 253 => Err("it has more than 253 characters"),
         _ if name.len() > 63 => Err("it has more than 63 characters"),
         _ if !name.starts_with(ends) || !name.ends_with(ends) => {
             Err("it starts or ends with something other than a letter or a digit")

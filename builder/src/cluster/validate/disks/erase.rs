@@ -15,10 +15,20 @@ const SERIAL: Rule = Rule {
     help: "name each disk that may be emptied by its own serial number, as `lsblk -o NAME,SERIAL` shows it",
 };
 
+/// Serial numbers that a device takes.
+const MOST: usize = 256;
+
 impl Check<'_> {
     pub(super) fn erase(&mut self, texts: Option<&Vec<Text>>, data: &[DiskRule]) -> Vec<String> {
         let mut seen = Seen::new("duplicate-erase", "the serial number", "keep one of the two");
         let mut serials = Vec::new();
+        if let Some(text) = texts.and_then(|texts| texts.get(MOST)) {
+            let message = format!("more than {MOST} serial numbers are listed");
+            let fault = Fault::error("erase-serial", &text.span, message).label("one too many");
+            self.faults.push(
+                fault.help("list those of the disks that are in the node, under the node's own `disks`"),
+            );
+        }
         for text in texts.into_iter().flatten() {
             let Some(serial) = self.word(text, SERIAL) else { continue };
             seen.check(&serial, &text.span, self.faults);

@@ -9,10 +9,15 @@ use crate::diag::{Fault, Span};
 use kiln_contract::policy::Use;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Stands for the name of a disk; no path that a file may give has such a character.
+pub(super) const NAME: &str = "{}";
 /// Where Longhorn's disks are mounted.
 const LONGHORN: &str = "/mnt/longhorn";
-/// A unit's name has at most 255 characters (systemd.unit(5)), with `.mount` at the end.
-const LONGEST_UNIT: usize = 255 - ".mount".len();
+/// A unit's name has at most 255 characters (systemd.unit(5)), with `.mount` at the end; where the place's first part is
+/// a link, `var-` is ahead of it.
+const LONGEST_UNIT: usize = 255 - "var-".len() - ".mount".len();
+/// Longest place (bytes) that a device takes.
+const LONGEST_PLACE: usize = 200;
 
 pub(in crate::cluster::validate) const MOUNT_POINT: Rule = Rule {
     check: words::disks::mount_point,
@@ -28,31 +33,35 @@ const MOUNT_OPTION: Rule = Rule {
 };
 
 impl Check<'_> {
-    /// Where the disk of this name is mounted, one of as many of the rule as `disk` says.
-    pub(super) fn mount_point(
+    /// Where the disks of these names are mounted, with [`NAME`] for the name.
+    pub(super) fn mount_folder(
         &mut self,
         written: &DataDiskSection,
-        rule: &DiskRule,
-        (name, disks): (&str, usize),
+        usage: Use,
+        names: &[String],
     ) -> Option<String> {
-        if !matches!(rule.usage, Use::Longhorn | Use::Mount) {
+        if !matches!(usage, Use::Longhorn | Use::Mount) {
             return None;
         }
         let Some(text) = &written.mount_point else {
-            return (rule.usage == Use::Longhorn).then(|| format!("{LONGHORN}/{name}"));
+            return (usage == Use::Longhorn).then(|| format!("{LONGHORN}/{NAME}"));
         };
-        let place = self.word(text, MOUNT_POINT)?;
-        let place = if disks == 1 { place } else { format!("{place}/{name}") };
+        let folder = self.word(text, MOUNT_POINT)?;
+        let folder = if names.len() == 1 { folder } else { format!("{folder}/{NAME}") };
+        // The last name is the longest.
+        let place = folder.replace(NAME, names.last().map_or("", String::as_str));
         // systemd-escape(1): these stay, a slash becomes a hyphen, any other byte becomes `\x2d`.
         let stays = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'.' | b':');
         let unit: usize = place.bytes().skip(1).map(|byte| if stays(byte) { 1 } else { 4 }).sum();
-        if unit > LONGEST_UNIT {
+        if unit > LONGEST_UNIT || place.len() > LONGEST_PLACE {
             let message = format!("the place {place:?} is too long for the name of a systemd unit");
             let fault = Fault::error("mount-point", &text.span, message).label("too long");
-            self.faults.push(fault.help("shorten it: there are 249 characters, and a hyphen counts as four"));
+            self.faults.push(fault.help(
+                "shorten it: there is room for 200 characters, and fewer with hyphens, which count as four of 245",
+            ));
             return None;
         }
-        Some(place)
+        Some(folder)
     }
 
     pub(in crate::cluster::validate) fn mount_options(
