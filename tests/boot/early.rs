@@ -27,6 +27,10 @@ pub(crate) fn example_kernel() -> &'static Kernel {
     })
 }
 
+/// On a busy host the guest's timer may stand still while the kernel tries it out (Linux, kernel-parameters.txt); the
+/// kernel then takes it for broken and panics.
+const BUSY: &str = "no_timer_check";
+
 /// A machine with these disks, the first of them the node's own, that starts without firmware, with more words on the
 /// kernel's command line.
 pub(crate) fn machine(disks: &[Disk], words: &str) -> Machine {
@@ -35,7 +39,7 @@ pub(crate) fn machine(disks: &[Disk], words: &str) -> Machine {
 
 /// The same with any kernel.
 fn machine_of(mut kernel: Kernel, disks: &[Disk], words: &str) -> Machine {
-    kernel.command_line = format!("{} {words}", kernel.command_line);
+    kernel.command_line = format!("{} {BUSY} {words}", kernel.command_line);
     Machine {
         kernel: Some(kernel),
         disks: disks.to_vec(),

@@ -1,20 +1,25 @@
-//! Two machines on a cable: one serves LUNs from its state partition, the other mounts one. The first is killed and comes
-//! back while the other writes; the second is started again.
+//! Two machines on a cable: one serves LUNs from a volume group, the other mounts one. The first is killed and comes back
+//! while the other writes; the second is started again. And one that serves a file.
 
-use crate::disks::{copy_to, folder};
+use crate::disks::{copy_to, data, folder};
 use crate::nodes::{PORT, accelerator, key_pair, patience, report};
 use crate::ssh::{With, ask};
-use kiln_qemu::{Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
+use kiln_qemu::{Bus, Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
 use kiln_tests::{build, die, said, shared};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Size of both machines' disks: the state partition holds the LUNs.
+/// Size of the disks that machines boot from.
 const DISK: u64 = 6 << 30;
-/// Hardware addresses of the two ends of the cable.
-const CABLE: [&str; 2] = ["52:54:00:6b:69:01", "52:54:00:6b:69:02"];
+/// The disk of the volume group: its serial number, and its size.
+const SERIAL: &str = "kiln-lvm";
+const GROUP: u64 = 2 << 30;
+/// An initiator that is no node of the cluster.
+const GUEST: &str = "iqn.2025-01.test:guest";
+/// Hardware addresses of the nodes' cards: two ends of a cable, and one of a cable that leads nowhere.
+const CARDS: [&str; 3] = ["52:54:00:6b:69:01", "52:54:00:6b:69:02", "52:54:00:6b:69:03"];
 /// A password that must be seen nowhere but where it is used.
 const PASSWORD: &str = "kiln-test-chap-1";
 const MUTUAL: &str = "kiln-test-chap-2";
@@ -25,7 +30,7 @@ struct Lab {
     key: PathBuf,
 }
 
-/// Both nodes share one root. A second card of each, which their user gives an address in an overlay of his own, leads to
+/// All nodes share one root. A second card of each, which their user gives an address in an overlay of his own, leads to
 /// this test.
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
@@ -41,13 +46,14 @@ fn lab() -> &'static Lab {
             &networks.join("05-test.network"),
             &format!("[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"),
         );
-        let [one, two] = CABLE;
+        let [one, two, three] = CARDS;
         let cluster = format!(
             "apiVersion: kiln/v1\ncluster: {{name: storage-lab}}\n\
              overlays: [iscsi-initiator, iscsi-target, ./lab]\n\
              users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
              - name: storage\n  network: {{address: 10.9.0.1/24, mac: \"{one}\"}}\n\
-             \x20 iscsi_target:\n    folder: /srv/luns\n    luns:\n\
+             \x20 disks: {{data: [{{name: data, match: {{serial: {SERIAL}}}, use: lvm}}]}}\n\
+             \x20 iscsi_target:\n    volume_group: data\n    luns:\n\
              \x20   - {{name: worker, size: 1GiB, initiators: [worker]}}\n\
              \x20   - {{name: foreign, size: 64MiB, initiators: [worker]}}\n\
              - name: worker\n  network: {{address: 10.9.0.2/24, mac: \"{two}\"}}\n\
@@ -55,7 +61,10 @@ fn lab() -> &'static Lab {
              \x20 - name: data\n    target: storage\n    lun: 0\n    mount_point: /storage\n\
              \x20   mount_options: [noatime]\n    chap: &chap\n\
              \x20     user: worker\n      password: {PASSWORD}\n      mutual: {{user: storage, password: {MUTUAL}}}\n\
-             \x20 - {{name: old, target: storage, lun: 1, mount_point: /srv/old, chap: *chap}}\n",
+             \x20 - {{name: old, target: storage, lun: 1, mount_point: /srv/old, chap: *chap}}\n\
+             - name: files\n  network: {{address: 10.9.0.3/24, mac: \"{three}\"}}\n\
+             \x20 iscsi_target:\n    folder: /srv/luns\n    chap: {{user: guest, password: {PASSWORD}}}\n\
+             \x20   luns: [{{name: guest, size: 1GiB, lun: 7, initiators: [{GUEST}]}}]\n",
             key = public.trim(),
         );
         write(&top.join("cluster.yaml"), &cluster);
@@ -96,6 +105,11 @@ impl Node {
         Self { machine, ssh }
     }
 
+    fn with(mut self, disk: Disk) -> Self {
+        self.machine.disks.push(disk);
+        self
+    }
+
     /// What a command says; it must succeed.
     fn ask(&self, command: &str) -> String {
         let answer = ask(self.ssh, &With::Key(&lab().key), command);
@@ -119,8 +133,10 @@ fn healthy(running: &mut Running) {
 #[test]
 fn a_lun_is_mounted_and_stays_through_everything() {
     let folder = folder();
-    let (one, two) = Link::pair(CABLE[0], CABLE[1]).unwrap();
-    let storage = Node::new("storage", folder.path(), one);
+    let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
+    let (_, disk) = data(folder.path(), "group.img", GROUP, Bus::Virtio);
+    let storage =
+        Node::new("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
     let worker = Node::new("worker", folder.path(), two);
 
     let mut serving = storage.machine.start().unwrap();
@@ -128,8 +144,8 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     // Only the target's own password is another one now; and somebody's file system is on the second LUN.
     let acl = "/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/iqn.*/auth/password";
     storage.ask(&format!("echo -n not-that-password | sudo tee {acl}"));
-    storage.ask("sudo mke2fs -q -F -t ext4 -L precious /srv/luns/foreign.img");
-    let digest = || storage.ask("sudo sha256sum /srv/luns/foreign.img");
+    storage.ask("sudo mke2fs -q -F -F -t ext4 -L precious /dev/data/foreign");
+    let digest = || storage.ask("sudo dd if=/dev/data/foreign bs=1M iflag=direct status=none | sha256sum");
     let foreign = digest();
     let modes =
         storage.ask("sudo stat -c '%a %n' /etc/rtslib-fb-target/saveconfig.json /run/kiln/handoff.json");
@@ -180,4 +196,24 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     assert!(!working.console().contains("was blank"), "{}", working.console());
     assert_eq!(worker.ask("cat /storage/file /storage/waited"), "one\ntwo\n");
     assert_eq!(digest(), foreign);
+}
+
+/// A file as a LUN, for an initiator that is no node: all of it is there when the node reports.
+#[test]
+fn a_file_is_served() {
+    let folder = folder();
+    let (one, _) = Link::pair(CARDS[2], CARDS[0]).unwrap();
+    let files = Node::new("files", folder.path(), one);
+    let mut serving = files.machine.start().unwrap();
+    healthy(&mut serving);
+    let size = files.ask("sudo stat -c '%s %a' /srv/luns/guest.img");
+    assert_eq!(size.trim(), format!("{} 600", 1 << 30));
+    let top = "/sys/kernel/config/target/iscsi/iqn.*/tpgt_1";
+    let shown = files.ask(&format!(
+        "sudo sh -c 'cat {top}/enable {top}/acls/{GUEST}/auth/userid {top}/acls/{GUEST}/attrib/authentication; \
+         ls -d {top}/lun/lun_7 {top}/acls/{GUEST}/lun_7; ls {top}/np'; ss -ltn | grep -c :3260"
+    ));
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!((lines[0], lines[1], lines[2]), ("1", "guest", "1"), "{shown}");
+    assert_eq!((lines.len(), lines[5], lines[6]), (7, "0.0.0.0:3260", "1"), "{shown}");
 }

@@ -5,6 +5,7 @@
 
 mod buses;
 mod crypt;
+mod cuts;
 mod damage;
 mod direct;
 mod disks;

@@ -63,6 +63,20 @@ pub(crate) fn large_sectors() -> &'static Site {
     })
 }
 
+/// The same with three disks for Longhorn in its first node, recognised by their size alone.
+pub(crate) fn longhorn() -> &'static Site {
+    static SITE: OnceLock<Site> = OnceLock::new();
+    SITE.get_or_init(|| {
+        built("boot-longhorn", |cluster| {
+            let rule = "{ name: sdf, match: { max_size: 2GiB }, count: 3, use: longhorn, tags: [ssd] }";
+            let network = "    network: { address: 192.168.86.71/24";
+            let with = cluster.replace(network, &format!("    disks: {{ data: [{rule}] }}\n{network}"));
+            assert_ne!(with, cluster, "the example no longer has its first node:\n{cluster}");
+            with
+        })
+    })
+}
+
 /// The same with everything encrypted that can be, and with swap of both kinds.
 pub(crate) fn encrypted() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();

@@ -203,7 +203,15 @@ mod tests {
         let id = Identity::new(cluster_id("home"), "k3s1");
         insta::assert_debug_snapshot!(
             (id.iscsi_initiator(), id.iscsi_target(), id.served_lun("a"), id.lun_partition("a"), id.lun_filesystem("a")),
-            @""
+            @r#"
+        (
+            "iqn.1993-08.org.debian:01:d5c65bcb547c",
+            "iqn.2003-01.org.linux-iscsi.k3s1:sn.6f878a5ff761",
+            baa48bc0-5c75-5963-b192-3bbfd54a3bba,
+            d5476916-5995-5fec-b157-1137beeecc9c,
+            2106b1d6-3404-5392-9a2d-4a52dc5a3f13,
+        )
+        "#
         );
     }
 

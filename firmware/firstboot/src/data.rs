@@ -237,11 +237,11 @@ fn lock(steps: &mut Steps, disk: &Disk, found: Present<'_>) -> Result<Option<Loc
     }
 }
 
-/// True when it is the disk that was looked at: kernel names are given anew when disks come and go.
+/// True when it is the disk that was looked at, with the same on it: kernel names are given anew when disks come and go.
 fn is_same(then: &Disk, now: &Disk) -> bool {
     let what =
         |disk: &Disk| (disk.size, disk.sector_size, disk.serial.clone(), disk.wwn.clone(), disk.path.clone());
-    what(then) == what(now) && then.table == now.table
+    what(then) == what(now) && then.table == now.table && then.content == now.content
 }
 
 /// The file system, with what its user expects to find on it.

@@ -81,7 +81,6 @@ pub(crate) fn probe(machine: &mut Machine, dev: &Path, names: &[String]) {
 }
 
 /// One disk as it is at this moment, with what is on it; nothing when it has gone.
-#[allow(dead_code, reason = "the story of the boot takes it up next")]
 pub(crate) fn look(sysfs: &Path, dev: &Path, name: &str) -> Option<Disk> {
     let disks = vec![disk(sysfs, name)?];
     let mut machine = Machine { version: machine::VERSION, product: String::new(), disks };

@@ -43,8 +43,10 @@ pub(crate) fn var(steps: &mut Steps, device: &Path) -> Result<(), Failure> {
 pub(crate) fn data(handoff: &Handoff, present: &[Present<'_>]) -> Result<(), Failure> {
     let root = Path::new(ROOT);
     let slots = handoff.disks.data.iter().flat_map(|rule| &rule.slots);
-    let points: Vec<String> =
-        slots.filter_map(|slot| Some(places::resolve(root, slot.mount_point.as_deref()?))).collect();
+    let disks = slots.filter_map(|slot| slot.mount_point.as_deref());
+    // LUNs come when the network is there; their places must be there before.
+    let luns = handoff.iscsi.iter().flat_map(|iscsi| &iscsi.luns).map(|lun| lun.mount_point.as_str());
+    let points: Vec<String> = disks.chain(luns).map(|point| places::resolve(root, point)).collect();
     places::make(root, &points).map_err(step("make the mount points of the data disks"))?;
     let mounts: Vec<units::Mount<'_>> = present
         .iter()

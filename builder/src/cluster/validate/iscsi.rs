@@ -9,7 +9,7 @@ use crate::cluster::file::{ChapSection, IscsiSection, NodeSection};
 use crate::cluster::identity::Identity;
 use crate::cluster::model::{Node, Overlay};
 use crate::cluster::read::Text;
-use crate::diag::{Fault, Span};
+use crate::diag::{Fault, Severity, Span};
 use kiln_contract::iscsi::{
     Chap, Credentials, Initiator, Iscsi, Lun, ServedLun, Target, credential_fault, label_fault, name_fault,
     path_fault,
@@ -167,6 +167,11 @@ impl Check<'_> {
         mounted: &[Mounted<'_>],
         (nodes, around): (&[Node], &Around<'_>),
     ) {
+        // A LUN with a fault is not among those that are mounted.
+        let reported = |fault: &Fault| fault.severity == Severity::Error && fault.code.starts_with("iscsi");
+        if self.faults.iter().any(reported) {
+            return;
+        }
         for Served { node: server, target, sections } in served {
             for (lun, section) in target.luns.iter().zip(sections) {
                 for text in section.initiators.iter().flat_map(|list| &list.value) {

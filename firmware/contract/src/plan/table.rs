@@ -89,7 +89,7 @@ fn summary(plan: &Plan) -> String {
         .map(|decision| &*decision.disk)
         .collect();
     let mut text = match (plan.is_refused(), written.is_empty()) {
-        (true, true) => "REFUSED: nothing is written to any disk.".to_owned(),
+        (true, true) => "REFUSED: nothing is written to any data disk.".to_owned(),
         (true, false) => {
             format!("REFUSED: no new disk is taken; only {} is finished.", written.join(", "))
         }

@@ -98,6 +98,7 @@ fn another_disk_under_the_same_name_is_seen() {
     for other in [
         Disk { serial: "S2".to_owned(), ..then.clone() },
         Disk { size: 1 << 39, ..then.clone() },
+        Disk { content: Content::Unreadable("it did not answer".to_owned()), ..then.clone() },
         Disk { path: "pci-0000:00:1f.2-ata-2".to_owned(), ..then.clone() },
         Disk {
             table: Some(machine::Table { disk_guid: Uuid::from_u128(2), partitions: Vec::new() }),

@@ -74,12 +74,12 @@ fn nvme(disk: &Device) -> Identity {
     let (model, serial, wwn) = (of_controller("model"), of_controller("serial"), disk.text("wwid"));
     let mut by_id = Vec::new();
     if !wwn.is_empty() {
-        by_id.push(format!("nvme-{}", collapse(&wwn)));
+        by_id.push(format!("nvme-{}", allowed(&collapse(&wwn))));
     }
     if !model.is_empty() && !serial.is_empty() {
         let both = format!("{model}_{serial}");
         if !both.contains('/') {
-            by_id.push(format!("nvme-{}", collapse(&both)));
+            by_id.push(format!("nvme-{}", allowed(&collapse(&both))));
         }
         by_id.push(format!("nvme-{}", allowed(&both)));
         let namespace = disk.text("nsid");
@@ -92,15 +92,16 @@ fn nvme(disk: &Device) -> Identity {
 
 fn virtio(disk: &Device) -> Identity {
     let serial = disk.text("serial");
-    let by_id = if serial.is_empty() { Vec::new() } else { vec![format!("virtio-{}", collapse(&serial))] };
+    let by_id =
+        if serial.is_empty() { Vec::new() } else { vec![format!("virtio-{}", allowed(&collapse(&serial)))] };
     Identity { serial, by_id, ..Identity::default() }
 }
 
 fn mmc(disk: &Device) -> Identity {
     let (model, serial) = (disk.text("device/name"), disk.text("device/serial"));
     let named = !model.is_empty() && !serial.is_empty();
-    let by_id =
-        if named { vec![format!("mmc-{}_{}", collapse(&model), collapse(&serial))] } else { Vec::new() };
+    let part = |text: &str| allowed(&collapse(text));
+    let by_id = if named { vec![format!("mmc-{}_{}", part(&model), part(&serial))] } else { Vec::new() };
     Identity { model, serial, by_id, ..Identity::default() }
 }
 

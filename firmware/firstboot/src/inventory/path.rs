@@ -77,6 +77,13 @@ fn step(disk: &Device, device: &Device, paths: &mut Paths) -> Device {
             }
             paths.prepend(&format!("nvme-{namespace}"));
             (paths.anchor, paths.transport) = (true, true);
+            // A namespace that may have several paths lies beside the controllers: that of its own number counts.
+            if subsystem == "nvme-subsystem" {
+                let controller = disk.name().rsplit_once('n').map(|(controller, _)| controller.to_owned());
+                return controller
+                    .and_then(|name| disk.of_class("nvme", &name))
+                    .unwrap_or_else(|| device.clone());
+            }
         }
         _ => return device.clone(),
     }

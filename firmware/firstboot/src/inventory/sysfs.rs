@@ -19,6 +19,12 @@ impl Device {
         directory.starts_with(&root).then_some(Self { root, directory })
     }
 
+    /// Another device of the same sysfs, by its class.
+    pub(super) fn of_class(&self, class: &str, name: &str) -> Option<Self> {
+        let directory = fs::canonicalize(self.root.join("class").join(class).join(name)).ok()?;
+        directory.starts_with(&self.root).then_some(Self { root: self.root.clone(), directory })
+    }
+
     /// Its directory's name.
     pub(super) fn name(&self) -> String {
         self.directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

@@ -1,24 +1,19 @@
 //! What is on a LUN, what may be done with it, and doing it: the guards of a data disk, for a disk that comes over the
 //! network.
 
-use crate::block::Block;
 use crate::format::{self, Wanted};
-use crate::{SYSFS, partition};
+use crate::{SYSFS, inventory, partition};
 use kiln_contract::iscsi::Lun;
+use kiln_contract::machine::{Content, Disk, Signature};
 use kiln_contract::partition as types;
-use kiln_formats::gpt::{self, Partition, Table};
-use kiln_formats::io::ReadAt;
-use std::fs::{self, File};
+use kiln_formats::gpt::{Partition, Table};
+use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use uuid::Uuid;
 
 /// The one partition begins and ends at multiples of this (bytes).
 const ALIGNMENT: u64 = 1 << 20;
-/// Bytes at both ends that must be readable before a disk counts as blank.
-const ENDS: usize = 1 << 20;
-
 /// What can be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
@@ -53,15 +48,6 @@ pub(crate) enum Error {
     Format(#[from] format::Error),
 }
 
-/// What a probe says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
-    /// Nothing, and all of it was readable.
-    Blank,
-    /// Signatures: kind and label.
-    Signatures(Vec<(String, String)>),
-}
-
 /// What is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Decision {
@@ -78,29 +64,18 @@ pub(super) fn prepare(dev: &Path, disk: &str, (lun, cluster): (&Lun, Uuid)) -> R
     let device = dev.join(disk);
     let unreadable = |why: String| Error::Unreadable { device: device.display().to_string(), why };
     let failed = |error: io::Error| unreadable(error.to_string());
-    let attribute = |name: &str| {
-        let text = fs::read_to_string(Path::new(SYSFS).join("class/block").join(disk).join(name));
-        text.ok().and_then(|text| text.trim().parse::<u64>().ok())
-    };
-    // sysfs counts in 512-byte units whatever the disk's sectors are.
-    let size = attribute("size").unwrap_or(0).saturating_mul(512);
-    let sector =
-        attribute("queue/logical_block_size").and_then(|size| u32::try_from(size).ok()).unwrap_or(512);
     // udev probes a disk whenever it was written to, and reads its table again; not while somebody holds this lock
     // (systemd.io, "Locking Block Device Access").
     let lock = File::open(&device).map_err(failed)?;
     lock.lock().map_err(failed)?;
-    let block = Block::open(&device, size).map_err(failed)?;
-    let table = gpt::read(&block, sector).ok().map(|found| found.table);
-    let found = probe(&device, &block).map_err(unreadable)?;
-    let whole = Source { device: device.display().to_string(), formatted: false };
+    let seen = inventory::look(Path::new(SYSFS), dev, disk);
+    let seen = seen.ok_or_else(|| unreadable("it has gone".to_owned()))?;
     let ours = |formatted| Source { device: format!("/dev/disk/by-partuuid/{}", lun.partition), formatted };
-    let source = match decide((table.as_ref(), &found), (lun, cluster))? {
+    let source = match decide(&seen, (lun, cluster))? {
         Decision::Keep => ours(false),
-        Decision::Whole => whole,
+        Decision::Whole => Source { device: device.display().to_string(), formatted: false },
         Decision::Format => {
-            drop(block);
-            provision(disk, (size, sector), (lun, cluster))?;
+            provision(&seen, (lun, cluster))?;
             ours(true)
         }
     };
@@ -109,95 +84,51 @@ pub(super) fn prepare(dev: &Path, disk: &str, (lun, cluster): (&Lun, Uuid)) -> R
 }
 
 /// Pure: what was found, and what was asked for.
-fn decide((table, found): (Option<&Table>, &Found), (lun, cluster): (&Lun, Uuid)) -> Result<Decision, Error> {
+fn decide(seen: &Disk, (lun, cluster): (&Lun, Uuid)) -> Result<Decision, Error> {
     let wanted = lun.filesystem.as_str();
-    if let Some(table) = table {
+    let not_there = |found: &str| Error::NotThere { found: found.to_owned(), wanted };
+    if let Content::Unreadable(why) = &seen.content {
+        return Err(Error::Unreadable { device: seen.name.clone(), why: why.clone() });
+    }
+    if let Some(table) = &seen.table {
         let mine = table.disk_guid == types::data_disk_guid(cluster, lun.partition);
         if let ([partition], true) = (&table.partitions[..], mine)
             && partition.guid == lun.partition
         {
-            match partition.type_guid {
+            match partition.kind {
                 types::TYPE_DATA => return Ok(Decision::Keep),
                 types::TYPE_UNFINISHED if lun.format => return Ok(Decision::Format),
-                types::TYPE_UNFINISHED => {
-                    return Err(Error::NotThere {
-                        found: "a formatting that was cut short".to_owned(),
-                        wanted,
-                    });
-                }
+                types::TYPE_UNFINISHED => return Err(not_there("a formatting that was cut short")),
                 _ => {}
             }
         }
         return Err(Error::Foreign { found: "somebody else's partition table".to_owned() });
     }
-    match found {
-        Found::Blank if lun.format => Ok(Decision::Format),
-        Found::Blank => Err(Error::NotThere { found: "nothing".to_owned(), wanted }),
-        Found::Signatures(all) => {
-            let words: Vec<String> = all.iter().map(words).collect();
-            let found = words.join(" and ");
-            match &all[..] {
-                [(kind, _)] if !lun.format && kind == wanted => Ok(Decision::Whole),
-                _ if lun.format => Err(Error::Foreign { found }),
-                _ => Err(Error::NotThere { found, wanted }),
-            }
+    let signatures = match &seen.content {
+        Content::Signatures(all) => &all[..],
+        _ => &[],
+    };
+    match signatures {
+        [] if lun.format => Ok(Decision::Format),
+        [] => Err(not_there("nothing")),
+        [one] if !lun.format && one.kind == wanted => Ok(Decision::Whole),
+        all => {
+            let found = all.iter().map(words).collect::<Vec<_>>().join(" and ");
+            Err(if lun.format { Error::Foreign { found } } else { not_there(&found) })
         }
     }
 }
 
 /// `ext4 "backup"`.
-fn words((kind, label): &(String, String)) -> String {
+fn words(Signature { kind, label, .. }: &Signature) -> String {
     if label.is_empty() { kind.clone() } else { format!("{kind} {label:?}") }
-}
-
-/// Asks libblkid for every signature that it knows.
-fn probe(device: &Path, block: &Block) -> Result<Found, String> {
-    let mut command = Command::new("/usr/sbin/blkid");
-    command.args(["-p", "-o", "export", "--"]).arg(device).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("blkid can't be started: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    // blkid(8): 2 nothing found, or the device could not be read; 8 several signatures that contradict each other.
-    match output.status.code() {
-        Some(0) => Ok(Found::Signatures(signatures(&text))),
-        Some(8) => Ok(Found::Signatures(vec![("more than one signature".to_owned(), String::new())])),
-        Some(2) => ends(block).map(|()| Found::Blank),
-        _ => Err(format!(
-            "blkid failed ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
-    }
-}
-
-/// From `blkid -o export`. Whatever it says beside types, something was found.
-fn signatures(text: &str) -> Vec<(String, String)> {
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.unwrap_or_default().replace(char::is_control, "?")
-    };
-    let all = [("TYPE", "LABEL"), ("PTTYPE", "")].map(|(kind, label)| (value(kind), value(label)));
-    let mut all: Vec<_> = all.into_iter().filter(|(kind, _)| !kind.is_empty()).collect();
-    if all.is_empty() {
-        all.push(("something that blkid gives no name".to_owned(), String::new()));
-    }
-    all
-}
-
-/// Reads both ends, so that a disk with errors does not count as blank.
-fn ends(block: &Block) -> Result<(), String> {
-    let size = block.size().map_err(|error| error.to_string())?;
-    let length = usize::try_from(size).map_or(ENDS, |size| size.min(ENDS));
-    let mut buffer = vec![0; length];
-    for at in [0, size - length as u64] {
-        block.read_exact_at(&mut buffer, at).map_err(|error| error.to_string())?;
-    }
-    if length == 0 { Err("it has no bytes".to_owned()) } else { Ok(()) }
 }
 
 /// Partitions and formats. Cut at any moment it is done again: until the file system is whole, the partition's type says
 /// that it is not.
-fn provision(disk: &str, (size, sector): (u64, u32), (lun, cluster): (&Lun, Uuid)) -> Result<(), Error> {
-    let mut table = table((size, sector), (lun, cluster)).ok_or(Error::Small(size))?;
+fn provision(Disk { name: disk, size, sector_size, .. }: &Disk, of: (&Lun, Uuid)) -> Result<(), Error> {
+    let mut table = table((*size, *sector_size), of).ok_or(Error::Small(*size))?;
+    let (lun, _) = of;
     partition::write(disk, &table)?;
     let device = partition::device(disk, 1)?;
     let wanted = Wanted { kind: lun.filesystem, uuid: lun.uuid, label: &lun.name, reserved_percent: 0 };
@@ -227,12 +158,12 @@ fn table((size, sector_size): (u64, u32), (lun, cluster): (&Lun, Uuid)) -> Optio
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{Block, Decision, Error, Found, decide, probe, signatures, table};
+    use super::{Decision, Error, decide, table};
     use kiln_contract::iscsi::Lun;
+    use kiln_contract::machine::{self, Content, Disk, Signature, Transport};
     use kiln_contract::partition::{TYPE_DATA, TYPE_SWAP, TYPE_UNFINISHED};
     use kiln_contract::policy::FileSystem;
-    use kiln_formats::gpt;
-    use std::process::Command;
+    use kiln_formats::gpt::Table;
     use uuid::Uuid;
 
     const CLUSTER: Uuid = Uuid::from_u128(9);
@@ -255,8 +186,44 @@ pub(super) mod tests {
         }
     }
 
-    fn signature(kind: &str) -> Found {
-        Found::Signatures(vec![(kind.to_owned(), "old".to_owned())])
+    fn disk(table: Option<&Table>, content: Content) -> Disk {
+        let table = table.map(|table| machine::Table {
+            disk_guid: table.disk_guid,
+            partitions: (table.partitions.iter())
+                .map(|partition| machine::Partition {
+                    number: partition.number,
+                    kind: partition.type_guid,
+                    guid: partition.guid,
+                    label: partition.name.clone(),
+                    start: partition.offset(512),
+                    size: partition.size(512),
+                })
+                .collect(),
+        });
+        Disk {
+            name: "sdb".to_owned(),
+            size: 64 << 20,
+            sector_size: 512,
+            booted: false,
+            read_only: false,
+            removable: false,
+            rotational: None,
+            transport: Transport::Iscsi,
+            model: String::new(),
+            vendor: String::new(),
+            serial: String::new(),
+            wwn: String::new(),
+            by_id: vec![],
+            path: String::new(),
+            other_paths: vec![],
+            content,
+            table,
+        }
+    }
+
+    fn signature(kind: &str) -> Content {
+        let (kind, label) = (kind.to_owned(), "old".to_owned());
+        Content::Signatures(vec![Signature { kind, label, uuid: String::new(), partition: None }])
     }
 
     #[test]
@@ -273,59 +240,40 @@ pub(super) mod tests {
         let stranger = table((64 << 20, 512), (&format, Uuid::from_u128(8))).unwrap();
         let mut two = done.clone();
         two.partitions.push(two.partitions[0].clone());
-        let gpt = signature("gpt");
-        let ok = |table, found: &Found, lun: &Lun| decide((table, found), (lun, CLUSTER)).ok();
+        let gpt = || signature("gpt");
+        let ok = |table, content, lun: &Lun| decide(&disk(table, content), (lun, CLUSTER)).ok();
 
         assert_eq!(fresh.partitions[0].type_guid, TYPE_UNFINISHED);
-        assert_eq!(ok(None, &Found::Blank, &format), Some(Decision::Format));
-        assert_eq!(ok(Some(&fresh), &gpt, &format), Some(Decision::Format));
-        assert_eq!(ok(Some(&fresh), &Found::Blank, &format), Some(Decision::Format));
-        assert_eq!(ok(Some(&done), &gpt, &format), Some(Decision::Keep));
-        assert_eq!(ok(Some(&done), &gpt, &keep), Some(Decision::Keep));
-        assert_eq!(ok(None, &signature("ext4"), &keep), Some(Decision::Whole));
-        for (table, found, lun) in [
-            (None, &signature("ext4"), &format),
-            (None, &signature("LVM2_member"), &format),
-            (None, &gpt, &format),
-            (Some(&stranger), &gpt, &format),
-            (Some(&other), &gpt, &format),
-            (Some(&two), &gpt, &format),
-            (None, &Found::Blank, &keep),
-            (None, &signature("xfs"), &keep),
-            (Some(&fresh), &gpt, &keep),
+        assert_eq!(ok(None, Content::Blank, &format), Some(Decision::Format));
+        assert_eq!(ok(Some(&fresh), gpt(), &format), Some(Decision::Format));
+        assert_eq!(ok(Some(&fresh), Content::Blank, &format), Some(Decision::Format));
+        assert_eq!(ok(Some(&done), gpt(), &format), Some(Decision::Keep));
+        assert_eq!(ok(Some(&done), gpt(), &keep), Some(Decision::Keep));
+        assert_eq!(ok(None, signature("ext4"), &keep), Some(Decision::Whole));
+        for (table, content, lun) in [
+            (None, signature("ext4"), &format),
+            (None, signature("LVM2_member"), &format),
+            (None, gpt(), &format),
+            (Some(&stranger), gpt(), &format),
+            (Some(&other), gpt(), &format),
+            (Some(&two), gpt(), &format),
+            (None, Content::Blank, &keep),
+            (None, signature("xfs"), &keep),
+            (Some(&fresh), gpt(), &keep),
+            (None, Content::Unreadable("I/O error".to_owned()), &format),
+            (Some(&fresh), Content::Unreadable("I/O error".to_owned()), &format),
         ] {
-            assert_eq!(ok(table, found, lun), None, "{found:?}");
+            assert_eq!(ok(table, content.clone(), lun), None, "{content:?}");
         }
     }
 
     #[test]
     fn a_refusal_says_what_was_found() {
-        let error = decide((None, &signature("ext4")), (&lun(), CLUSTER)).unwrap_err();
+        let error = decide(&disk(None, signature("ext4")), (&lun(), CLUSTER)).unwrap_err();
         assert!(
             error.to_string().starts_with("there is ext4 \"old\" on it: it is never formatted"),
             "{error}"
         );
         assert!(matches!(error, Error::Foreign { .. }));
-        assert_eq!(signatures("DEVNAME=/dev/x\nPTTYPE=dos\n"), [("dos".to_owned(), String::new())]);
-        assert_eq!(signatures("DEVNAME=/dev/x\nUSAGE=crypto\n").len(), 1);
-    }
-
-    /// The true blkid on true bytes.
-    #[test]
-    fn probes_tell_blank_from_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lun");
-        std::fs::File::create(&path).unwrap().set_len(32 << 20).unwrap();
-        let block = Block::open(&path, 32 << 20).unwrap();
-        assert_eq!(probe(&path, &block), Ok(Found::Blank));
-        let longer = Block::open(&path, 64 << 20).unwrap();
-        assert!(probe(&path, &longer).is_err(), "an end that can't be read is not blank");
-        let made = Command::new("/usr/sbin/mke2fs")
-            .args(["-q", "-F", "-L", "old", "-t", "ext4"])
-            .arg(&path)
-            .status();
-        assert!(made.unwrap().success());
-        assert_eq!(probe(&path, &block), Ok(signature("ext4")));
-        assert!(gpt::read(&block, 512).is_err());
     }
 }

@@ -116,6 +116,7 @@ fn lvm<const N: usize>(arguments: [&str; N]) -> Result<String, format::Error> {
 
 /// What is on a partition; nothing when it is blank. A physical volume of no group is what a cut `vgcreate` leaves.
 fn content(device: &str) -> Result<Option<String>, Error> {
+    // Of a partition blkid always finds something: its place in the table. That has other names.
     match format::run("/usr/sbin/blkid", ["-p", "-o", "value", "-s", "TYPE", "-s", "PTTYPE", device]) {
         Ok(text) => {
             let found = text.split_whitespace().collect::<Vec<_>>().join(" and ");
@@ -123,7 +124,8 @@ fn content(device: &str) -> Result<Option<String>, Error> {
                 let group = lvm(["pvs", "--noheadings", "-o", "vg_name", device]);
                 group.is_ok_and(|group| group.trim().is_empty())
             };
-            Ok((found != "LVM2_member" || !orphan()).then_some(found))
+            let blank = found.is_empty() || (found == "LVM2_member" && orphan());
+            Ok((!blank).then_some(found))
         }
         // blkid(8): 2 is nothing found. A device that can't be read ends the same way, and lvm then can't write it.
         Err(format::Error::Failed { status, .. }) if status.ends_with(": 2") => Ok(None),
