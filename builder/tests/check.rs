@@ -428,6 +428,12 @@ fn cases() -> Vec<(&'static str, String)> {
         ("root-size-number", format!("{HEAD}{USER}{NODE}base: {{root_size: 4096}}\n")),
         ("sector-size", format!("{HEAD}{USER}nodes: [{{name: node-1, sector_size: 1024}}]\n")),
         (
+            "memory",
+            format!(
+                "{HEAD}{USER}memory: {{zram: 150%}}\nnodes: [{{name: node-1, memory: {{zram: 2, swap: 1GiB}}}}]\n"
+            ),
+        ),
+        (
             "mirrors",
             format!(
                 "{HEAD}{USER}{NODE}base:\n  mirrors: [\"ftp://host/debian\", ./debs, {{url: \"https://host/debian\", archive: debian-securty}}]\n  keyring: keys.gpg\n"

@@ -76,9 +76,12 @@ impl Node {
         to
     }
 
-    /// What cryptsetup says of a partition.
-    fn dump(&self, disk: &Path, partition: &str) -> String {
-        succeed(tool("cryptsetup", "cryptsetup-bin").arg("luksDump").arg(self.header(disk, partition)))
+    /// What cryptsetup reads in a partition's header: its UUID, and its metadata.
+    fn luks(&self, disk: &Path, partition: &str) -> (String, Value) {
+        let header = self.header(disk, partition);
+        let ask = |words: &[&str]| succeed(tool("cryptsetup", "cryptsetup-bin").args(words).arg(&header));
+        let metadata = serde_json::from_str(&ask(&["luksDump", "--dump-json-metadata"])).unwrap();
+        (ask(&["luksUUID"]).trim().to_owned(), metadata)
     }
 }
 
@@ -96,13 +99,13 @@ fn only_a_tpm_opens(node: &Node) {
     ];
     for (disk, partition, uuid) in volumes {
         assert_eq!(kind(disk, partition).as_deref(), Some("crypto_LUKS"));
-        let dump = node.dump(disk, partition);
-        assert!(dump.contains(&format!("UUID:          \t{}\n", uuid.as_str().unwrap())), "{dump}");
-        assert!(dump.contains("0: systemd-tpm2") && dump.contains("tpm2-hash-pcrs:   \n"), "{dump}");
-        let (_, slots) = dump.split_once("Keyslots:\n").unwrap();
-        let (slots, _) = slots.split_once("Tokens:\n").unwrap();
-        let slots: Vec<_> = slots.lines().filter(|line| line.ends_with(": luks2")).collect();
-        assert_eq!(slots, ["  1: luks2"], "{dump}");
+        let (found, metadata) = node.luks(disk, partition);
+        assert_eq!(uuid, &found[..]);
+        let slots: Vec<&String> = metadata["keyslots"].as_object().unwrap().keys().collect();
+        let tokens = metadata["tokens"].as_object().unwrap();
+        let [token] = &tokens.values().collect::<Vec<_>>()[..] else { panic!("{metadata:#}") };
+        assert_eq!((&token["type"], &token["tpm2-pcrs"]), (&json!("systemd-tpm2"), &json!([])), "{token:#}");
+        assert_eq!(token["keyslots"], json!(slots), "{metadata:#}");
     }
     assert_eq!(names(&node.system, "kiln/keys"), [""; 0]);
     assert_eq!(names(&node.system, "kiln"), ["::/kiln/handoff.json"]);

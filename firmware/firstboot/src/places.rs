@@ -31,7 +31,10 @@ pub(crate) fn make(root: &Path, mount_points: &[String]) -> io::Result<()> {
         }
         let folder = root.join(path.trim_start_matches('/'));
         fs::create_dir_all(&folder)?;
-        fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
+        // On /var it is there since an earlier boot, immutable: not even its mode can be set again.
+        if fs::metadata(&folder)?.permissions().mode() & 0o7777 != 0o755 {
+            fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
+        }
         sys::make_immutable(&File::open(&folder)?)?;
     }
     Ok(())
