@@ -215,6 +215,7 @@ pub(super) mod tests {
             wwn: String::new(),
             by_id: vec![],
             path: String::new(),
+            other_paths: vec![],
             content,
             table,
         }
