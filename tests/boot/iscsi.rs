@@ -162,11 +162,12 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     expect(&mut working, "iSCSI LUN data: was blank, has ext4 now");
     expect(&mut working, "iSCSI LUN data: mounted on /storage");
     expect(&mut working, "iSCSI LUN old: there is ext4 \"precious\" on it: it is never formatted");
-    let options =
-        worker.ask("findmnt -no FSTYPE,OPTIONS /storage; systemctl show -p Options --value storage.mount");
-    for option in ["ext4", "noatime", "nosuid", "_netdev", "nofail"] {
-        assert!(options.contains(option), "{option} is not in {options}");
+    let mount = worker.ask("findmnt -no FSTYPE,OPTIONS /storage; systemctl cat storage.mount");
+    let (mounted, unit) = mount.split_once('\n').unwrap();
+    for option in ["ext4", "noatime", "nosuid"] {
+        assert!(mounted.contains(option), "{option} is not in {mounted}");
     }
+    assert!(unit.contains("Options=_netdev,nofail,"), "{unit}");
     worker.ask("echo one | sudo tee /storage/file > /dev/null; sync; ! mountpoint -q /srv/old");
     assert_eq!(digest(), foreign, "a LUN that was refused was written to");
 
