@@ -14,8 +14,8 @@ use crate::disks::{content, copy_to, data, folder, partitions, signature};
 use crate::early::{self, EVENTS, Told, until_system};
 use crate::ext4;
 use crate::foreign::Foreign;
-use crate::nodes::{longhorn, machine as uefi, report};
-use crate::own::{is_finished, table_is_sound};
+use crate::nodes::{longhorn, machine as uefi, patience, report, site};
+use crate::own::{finished, is_finished, part, table_is_sound};
 use kiln_qemu::{Bus, Disk, Source, Wanted, free_port};
 use kiln_tests::{succeed, tool};
 use serde_json::Value;
@@ -171,17 +171,22 @@ struct Moment {
     wait: Duration,
 }
 
-/// So many moments, spread over all stretches, and in each of them over its length.
+/// So many moments, spread over all stretches, and in each of them over its length. When there are more stretches than
+/// moments, they are in the longest of those that begin after the first partition is made.
 fn moments(stretches: &[Stretch], count: usize, seed: u32) -> Vec<Moment> {
     // Multiples of the golden ratio lie apart from one another, however many there are.
     let fraction = |number: usize| {
         let number = u32::try_from(number).unwrap();
         (f64::from(number.wrapping_add(seed) % 1000) * 0.618_033_988_749).fract()
     };
-    let all = stretches.len();
+    let mut taken = stretches.to_vec();
+    if count < taken.len() {
+        let first = taken.iter().position(|stretch| stretch.name().starts_with("partition "));
+        taken.drain(..first.unwrap());
+        taken.sort_by_key(|stretch| std::cmp::Reverse(stretch.length));
+    }
     let moment = |number: usize| {
-        let at = if count < all { (2 * number + 1) * all / (2 * count) } else { number % all };
-        let stretch = stretches[at].clone();
+        let stretch = taken[number % taken.len()].clone();
         let wait = stretch.length.mul_f64(fraction(number));
         Moment { number, stretch, wait }
     };
@@ -294,6 +299,29 @@ fn power_cuts(count: usize) {
     let bad: Vec<_> = table.values().flat_map(|row| &row.bad).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(!table.contains_key("too late"), "a moment came only after the end of the boot");
+}
+
+/// The power goes as soon as the system begins, seconds before the kernel would have written on its own what the first
+/// boot copied to /var: it is all there.
+#[test]
+fn a_full_var_outlives_a_power_cut() {
+    let folder = folder();
+    let want = finished(folder.path(), OWN);
+    let want = ext4::tree(&want, &part(&want, "state"));
+    std::fs::create_dir(folder.path().join("cut")).unwrap();
+    let cut = copy_to(&site().image("k3s1"), &folder.path().join("cut"), OWN);
+    let disks = [Disk::virtio(Source::file(&cut))];
+    let mut running = early::machine(&disks, "").start().unwrap();
+    running.expect("Welcome to ", patience()).unwrap();
+    running.kill().unwrap();
+    let next = early::boot(&disks);
+    assert_eq!(next.failed(), [""; 0], "{}", next.console);
+    is_finished(&cut);
+    let mut found = ext4::tree(&cut, &part(&cut, "state"));
+    // It tells times.
+    let record = "/lib/kiln/first-boot.json".to_owned();
+    assert!(found.insert(record.clone(), want[&record].clone()).is_some());
+    assert_eq!(differences(&found, &want), [""; 0]);
 }
 
 #[test]
