@@ -14,12 +14,12 @@ use crate::nodes::{Site, built};
 use crate::own::table_is_sound;
 use crate::seed::handoff;
 use kiln_qemu::{Bus, Disk, Kernel, Source};
-use kiln_tests::shared;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Kiln's own type of a data disk's one partition, from its documented numbers.
 const DATA: &str = "2f1a5b0c-7d3e-5f60-9a41-6b696c6e0002";
@@ -108,17 +108,18 @@ fn other() -> &'static Site {
     SITE.get_or_init(|| built("boot-data-other", |example| cluster(&example, "other", OTHER)))
 }
 
-fn kernel(site: &Site, name: &str) -> Kernel {
-    let folder = shared().join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    kernel_of(site, "sdf", &folder)
-}
-
-/// What starts every node of the cluster.
-fn our_kernel() -> &'static Kernel {
-    static KERNEL: OnceLock<Kernel> = OnceLock::new();
-    KERNEL.get_or_init(|| kernel(site(), "boot-data-kernel"))
+/// What starts a node, taken out of its image once a run: nodes that format disks in other ways have other roots.
+fn kernel(site: &Site, node: &str) -> Kernel {
+    static KERNELS: Mutex<BTreeMap<PathBuf, Kernel>> = Mutex::new(BTreeMap::new());
+    let image = site.image(node);
+    let mut kernels = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+    let kernel = kernels.entry(image.clone()).or_insert_with(|| {
+        let folder = site.output.with_file_name("kernels").join(node);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        kernel_of(site, node, &folder)
+    });
+    kernel.clone()
 }
 
 /// A node's own disk, fresh: what is written to it is gone with the machine.
@@ -134,7 +135,7 @@ fn boot(node: &str, disks: &[Disk]) -> Boot {
 /// The same with more words on the kernel's command line.
 fn boot_with(node: &str, disks: &[Disk], words: &str) -> Boot {
     let disks = [&[fresh(site(), node)], disks].concat();
-    run(&until_system_with(our_kernel(), &disks, words))
+    run(&until_system_with(&kernel(site(), node), &disks, words))
 }
 
 /// Blank virtio disks of [`BYTES`].

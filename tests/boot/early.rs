@@ -29,7 +29,7 @@ pub(crate) fn example_kernel() -> &'static Kernel {
 
 /// On a busy host the guest's timer may stand still while the kernel tries it out (Linux, kernel-parameters.txt); the
 /// kernel then takes it for broken and panics.
-const BUSY: &str = "no_timer_check";
+pub(crate) const BUSY: &str = "no_timer_check";
 
 /// A machine with these disks, the first of them the node's own, that starts without firmware, with more words on the
 /// kernel's command line.

@@ -1,6 +1,6 @@
 //! Disks that may be emptied: a person at the console has the last word.
 
-use super::{BYTES, COUNTDOWN, OLD, boot_with, fresh, is_ready, our_kernel, site, wrote_nothing};
+use super::{BYTES, COUNTDOWN, OLD, boot_with, fresh, is_ready, kernel, site, wrote_nothing};
 use crate::disks::{content, data, folder};
 use crate::early::{to_the_end, until_system_with};
 use crate::foreign::Foreign;
@@ -17,7 +17,8 @@ fn a_key_stops_what_time_alone_lets_happen() {
 
     // Nobody's finger is faster than a guest on a busy host.
     let disks = [fresh(site(), "old"), disk.clone()];
-    let mut running = until_system_with(our_kernel(), &disks, "kiln.countdown=120").start().unwrap();
+    let mut running =
+        until_system_with(&kernel(site(), "old"), &disks, "kiln.countdown=120").start().unwrap();
     running.expect(COUNTDOWN, patience()).unwrap();
     running.send("x").unwrap();
     let stopped = to_the_end(running, |_, _| ());

@@ -1,6 +1,6 @@
 //! Data disks on every bus, well and failing.
 
-use super::{COUNTDOWN, boot, fresh, is_ready, our_kernel, site};
+use super::{COUNTDOWN, boot, fresh, is_ready, kernel, site};
 use crate::disks::{content, data, folder};
 use crate::early::{machine_of, to_the_end, until_system_with};
 use crate::nodes::patience;
@@ -38,7 +38,7 @@ fn every_bus_has_disks() {
     // What systemd is left with mounts them.
     let disks = [&[fresh(site(), "buses")], &disks[..]].concat();
     let machine =
-        machine_of(our_kernel().clone(), &disks, "systemd.unit=local-fs.target systemd.show_status=1");
+        machine_of(kernel(site(), "buses"), &disks, "systemd.unit=local-fs.target systemd.show_status=1");
     let mut running = machine.start().unwrap();
     for point in ["srv-archive.mount", "srv-stick.mount", "fast.mount", "cloud.mount"] {
         let mounted = [Wanted::Console("Mounted"), Wanted::Console("Failed to mount")];
@@ -66,7 +66,7 @@ fn disks_that_fail_midway_stop_no_other() {
     let (fast, cloud) = (1, 4);
     failing[fast].faults = vec![Fault { after: 12, ..Fault::every(Operation::Write) }];
     failing[cloud].hot_plug = true;
-    let mut machine = until_system_with(our_kernel(), &failing, "");
+    let mut machine = until_system_with(&kernel(site(), "buses"), &failing, "");
     machine.control = true;
     let mut running = machine.start().unwrap();
     // Slow enough to be pulled in the middle.
@@ -75,21 +75,21 @@ fn disks_that_fail_midway_stop_no_other() {
     });
     running.execute("block_set_io_throttle", &slow).unwrap();
     let mut pulled = false;
-    let boot_one = reached(to_the_end(running, |running, told| {
+    let first = to_the_end(running, |running, told| {
         if told.step() == "format cloud" && told.state() == "begun" {
             running.unplug(cloud, Instant::now() + Duration::from_secs(60)).unwrap();
             pulled = true;
         }
-    }));
-    assert!(pulled, "{}", boot_one.console);
-    let problems = boot_one.failed();
+    });
+    assert!(pulled, "{}", first.console);
+    let problems = first.failed();
     for slot in ["fast", "cloud"] {
         assert!(
             problems.iter().any(|problem| problem.contains(&format!("for {slot}: "))),
             "{slot}: {problems:#?}\n{}",
-            boot_one.console
+            first.console
         );
-        assert!(!boot_one.done().contains(&format!("format {slot}")), "{:?}", boot_one.done());
+        assert!(!first.done().contains(&format!("format {slot}")), "{:?}", first.done());
     }
     for slot in [1, 2] {
         is_ready(&paths[slot], "buses", SLOTS[slot].0);

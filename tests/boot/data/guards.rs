@@ -54,11 +54,8 @@ fn guarded_disks_are_named_and_keep_every_byte() {
     let place = folder.path();
     // A disk of the other cluster's, and one of another node's of this cluster.
     let (theirs, their_disk) = disk(place, "theirs", BYTES);
-    let machine = until_system_with(
-        &kernel(other(), "boot-data-other-kernel"),
-        &[fresh(other(), "sdf"), their_disk.clone()],
-        "",
-    );
+    let machine =
+        until_system_with(&kernel(other(), "sdf"), &[fresh(other(), "sdf"), their_disk.clone()], "");
     let made = run(&machine);
     assert_eq!(made.failed(), [""; 0], "{}", made.console);
     let (neighbours, neighbour) = disk(place, "old", BYTES);

@@ -1,7 +1,8 @@
 //! Longhorn's disks through a node's life: made once, kept from then on, missed without harm.
 
-use super::{COUNTDOWN, SYSTEM, blanks, boot, is_ready, our_kernel, partition, site, slot, wrote_nothing};
+use super::{COUNTDOWN, SYSTEM, blanks, boot, is_ready, kernel, partition, site, slot, wrote_nothing};
 use crate::disks::{content, copy_to, folder, partitions};
+use crate::early::BUSY;
 use crate::ext4;
 use crate::nodes::{PORT, machine, report};
 use crate::seed::handoff;
@@ -30,8 +31,10 @@ impl Node {
     fn start(disks: Vec<Disk>) -> Self {
         let ssh = free_port().unwrap();
         let image = site().image("sdf");
+        let mut kernel = kernel(site(), "sdf");
+        kernel.command_line = format!("{} {BUSY}", kernel.command_line);
         let machine = Machine {
-            kernel: Some(our_kernel().clone()),
+            kernel: Some(kernel),
             disks,
             control: true,
             ports: vec![PORT.to_owned()],
