@@ -29,7 +29,7 @@ pub(crate) fn example_kernel() -> &'static Kernel {
 
 /// On a busy host the guest's timer may stand still while the kernel tries it out (Linux, kernel-parameters.txt); the
 /// kernel then takes it for broken and panics.
-const BUSY: &str = "no_timer_check";
+pub(crate) const BUSY: &str = "no_timer_check";
 
 /// A machine with these disks, the first of them the node's own, that starts without firmware, with more words on the
 /// kernel's command line.
@@ -38,7 +38,7 @@ pub(crate) fn machine(disks: &[Disk], words: &str) -> Machine {
 }
 
 /// The same with any kernel.
-fn machine_of(mut kernel: Kernel, disks: &[Disk], words: &str) -> Machine {
+pub(crate) fn machine_of(mut kernel: Kernel, disks: &[Disk], words: &str) -> Machine {
     kernel.command_line = format!("{} {BUSY} {words}", kernel.command_line);
     Machine {
         kernel: Some(kernel),
@@ -56,7 +56,12 @@ pub(crate) fn until_system(disks: &[Disk]) -> Machine {
 
 /// The same with any kernel.
 pub(crate) fn until_system_of(kernel: &Kernel, disks: &[Disk]) -> Machine {
-    machine_of(kernel.clone(), disks, OFF)
+    until_system_with(kernel, disks, "")
+}
+
+/// The same with more words on the kernel's command line.
+pub(crate) fn until_system_with(kernel: &Kernel, disks: &[Disk], words: &str) -> Machine {
+    machine_of(kernel.clone(), disks, &format!("{words} {OFF}"))
 }
 
 /// Something that the first boot told, and when the host read it.
@@ -134,9 +139,14 @@ pub(crate) fn boot(disks: &[Disk]) -> Boot {
 
 /// The same of a machine that turns itself off there.
 pub(crate) fn run(machine: &Machine) -> Boot {
-    let mut running = machine.start().unwrap();
+    to_the_end(machine.start().unwrap(), |_, _| ())
+}
+
+/// Waits for the end of a machine that turns itself off there. `each` sees every event as it comes.
+pub(crate) fn to_the_end(mut running: Running, mut each: impl FnMut(&mut Running, &Told)) -> Boot {
     let mut told = Vec::new();
     while let Some(event) = next(&mut running) {
+        each(&mut running, &event);
         told.push(event);
     }
     let boot = Boot { told, console: running.console() };

@@ -7,6 +7,7 @@ mod buses;
 mod crypt;
 mod cuts;
 mod damage;
+mod data;
 mod direct;
 mod disks;
 mod early;

@@ -91,7 +91,7 @@ pub(crate) fn encrypted() -> &'static Site {
 }
 
 /// Builds the example, changed by `edit`, in a folder of this name.
-fn built(name: &str, edit: impl FnOnce(String) -> String) -> Site {
+pub(crate) fn built(name: &str, edit: impl FnOnce(String) -> String) -> Site {
     let folder = shared().join(name);
     fs::create_dir_all(&folder).unwrap();
     let key = key_pair(&folder, "key");

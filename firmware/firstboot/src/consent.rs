@@ -17,9 +17,13 @@ pub(crate) enum Consent {
     Stopped,
 }
 
-/// Shows `table` and counts down when the plan is `destructive` and a console is there to stop it on.
+/// Shows `table` when the plan is `destructive`, and counts down when a console is there to stop it on.
 pub(crate) fn consent(steps: &mut Steps, table: &str, destructive: bool, countdown: Duration) -> Consent {
-    if !destructive || countdown.is_zero() || !steps.console().is_open() {
+    if !destructive {
+        return Consent::Go;
+    }
+    if countdown.is_zero() || !steps.console().is_open() {
+        steps.console().print(&format!("\n{}\n\n", table.trim_matches('\n')));
         return Consent::Go;
     }
     let _hushed = kernel::hushed();
