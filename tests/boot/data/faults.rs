@@ -62,7 +62,7 @@ fn disks_that_fail_midway_stop_no_other() {
     let folder = folder();
     let (paths, whole) = disks(folder.path());
     let (_, ceph) = data(folder.path(), "ceph.img", 1 << 30, Bus::Virtio);
-    let mut failing = [&[fresh(site(), "buses")], &whole[..], &[ceph.clone()]].concat();
+    let mut failing = [&[fresh(site(), "buses")], &whole[..], std::slice::from_ref(&ceph)].concat();
     let (fast, cloud) = (1, 4);
     failing[fast].faults = vec![Fault { after: 12, ..Fault::every(Operation::Write) }];
     failing[cloud].hot_plug = true;
