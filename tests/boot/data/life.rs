@@ -5,13 +5,9 @@ use crate::disks::{content, copy_to, folder, partitions};
 use crate::early::BUSY;
 use crate::ext4;
 use crate::nodes::{PORT, machine, report};
-use crate::seed::handoff;
 use crate::ssh::{With, ask};
-use kiln_contract::choose::choose;
-use kiln_contract::handoff::Handoff;
-use kiln_contract::machine::Machine as Record;
 use kiln_qemu::{Disk, Machine, Running, Source, free_port};
-use kiln_tests::{said, shared, succeed, tool};
+use kiln_tests::{kiln, said, shared, succeed, tool};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::Ipv4Addr;
@@ -105,15 +101,21 @@ fn ready(folder: &Path) -> Vec<PathBuf> {
     made.iter().map(copy).collect()
 }
 
-/// What the node records as the boot did it, once with `kiln-firstboot probe` and once with the boot's own plan.
-fn probes_as_booted(node: &Node, plan: &Value) {
+/// `kiln-firstboot probe` on the node and `kiln plan` with what it prints come to the decision that the boot came to.
+fn probes_as_booted(node: &Node, (record, plan): (&Path, &Value)) {
     let probed = node.answer("sudo -n /usr/lib/kiln/kiln-firstboot probe");
-    let machine: Record = serde_json::from_str(&probed).unwrap_or_else(|e| panic!("{e}: {probed}"));
-    let told = serde_json::to_vec(&handoff(&site().image("sdf"))).unwrap();
-    let decided = choose(&machine, &Handoff::parse(&told).unwrap());
-    assert_eq!(&serde_json::to_value(&decided).unwrap(), plan, "{probed}");
-    let booted: Vec<_> = machine.disks.iter().filter(|disk| disk.booted).map(|disk| &*disk.name).collect();
-    assert_eq!(booted, ["vda"], "{probed}");
+    fs::write(record, &probed).unwrap();
+    let mut kiln = kiln();
+    kiln.args(["plan", "--json", "--disks"]).arg(record).arg("-f");
+    kiln.arg(site().output.with_file_name("cluster.yaml")).arg("sdf");
+    let told: Value = serde_json::from_str(&succeed(&mut kiln)).unwrap();
+    assert_eq!(told["nodes"][0]["refused"], false, "{told:#}");
+    assert_eq!(&told["nodes"][0]["plan"], plan, "{probed}");
+    let probed: Value = serde_json::from_str(&probed).unwrap();
+    let disks = probed["disks"].as_array().unwrap();
+    let booted: Vec<_> =
+        disks.iter().filter(|disk| disk["booted"] == true).map(|disk| &disk["name"]).collect();
+    assert_eq!(booted, ["vda"], "{probed:#}");
 }
 
 /// From blank disks to a node that writes on them, and to the same node after its reboot.
@@ -180,7 +182,7 @@ fn three_disks_appear_and_stay() {
     // The record is still that of the boot that made them.
     assert_eq!(node.json("sudo -n cat /var/lib/kiln/first-boot.json"), record);
     assert_eq!(later["record"]["default_disks_config"], record["default_disks_config"]);
-    probes_as_booted(&node, &later["record"]["plan"]);
+    probes_as_booted(&node, (&folder.path().join("record.json"), &later["record"]["plan"]));
     node.turn_off();
     assert_eq!(
         paths.iter().map(outside).collect::<Vec<_>>(),
