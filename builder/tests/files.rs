@@ -85,7 +85,7 @@ fn the_disks_of_the_starter_file_are_sound() {
     kiln(folder.path(), &["init"]);
     let starter = std::fs::read_to_string(folder.path().join("cluster.yaml")).expect("read");
     let (before, rest) = starter.split_once("\n# disks:\n").expect("the section");
-    let (section, after) = rest.split_once("\n\nssh:").expect("its end");
+    let (section, after) = rest.split_once("\n\n# What memory").expect("its end");
     let section: String =
         section.lines().map(|line| format!("{}\n", line.strip_prefix("# ").expect("a comment"))).collect();
     let path = folder.path().join("cluster.yaml");
@@ -96,7 +96,7 @@ fn the_disks_of_the_starter_file_are_sound() {
     let few = "{ model: Samsung SSD 870*, min_size: 400GB, max_size: 600GB }";
     assert!(section.contains(few));
     for section in [section.clone(), section.replace(few, &format!("\n{words}"))] {
-        std::fs::write(&path, format!("{before}\ndisks:\n{section}\nssh:{after}")).expect("written");
+        std::fs::write(&path, format!("{before}\ndisks:\n{section}\n# What memory{after}")).expect("written");
         let disks = match kiln::cluster::load(&path) {
             Ok(loaded) => loaded.cluster.nodes[0].disks.clone(),
             Err(error) => panic!("{error:?}"),
