@@ -17,7 +17,7 @@ const DISK: u64 = 6 << 30;
 const SERIAL: &str = "kiln-lvm";
 const GROUP: u64 = 2 << 30;
 /// An initiator that is no node of the cluster.
-const GUEST: &str = "iqn.2025-01.test:guest";
+const GUEST: &str = "iqn.2025-01.test.kiln:guest";
 /// Hardware addresses of the nodes' cards: two ends of a cable, and one of a cable that leads nowhere.
 const CARDS: [&str; 3] = ["52:54:00:6b:69:01", "52:54:00:6b:69:02", "52:54:00:6b:69:03"];
 /// A password that must be seen nowhere but where it is used.

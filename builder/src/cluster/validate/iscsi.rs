@@ -34,6 +34,12 @@ const IQN: Rule = Rule {
     code: "iscsi-iqn",
     help: "write `iqn.`, a year and a month, a domain turned around, and a name of your own, such as `iqn.2025-01.home:node1.storage`",
 };
+const SERVED_IQN: Rule = Rule {
+    check: served_name,
+    what: "an iSCSI name that a node can serve",
+    help: "give the domain two parts, such as `iqn.2025-01.home.arpa:storage`, or put a dot behind the colon",
+    ..IQN
+};
 const PLACE: Rule = Rule {
     check: |text| none(path_fault(text)),
     what: "an absolute path",
@@ -44,6 +50,24 @@ const PLACE: Rule = Rule {
 /// What the contract finds, as the rules of this module say it.
 fn none(fault: Option<&'static str>) -> Result<(), &'static str> {
     fault.map_or(Ok(()), Err)
+}
+
+/// rtslib-fb (utils.py, `normalize_wwn`) leaves out targets and initiators with other names, without an error.
+fn served_name(text: &str) -> Result<(), &'static str> {
+    none(name_fault(text))?;
+    let behind_date = text.strip_prefix("iqn.").and_then(|rest| rest.get(8..));
+    let network_address = text.strip_prefix("naa.");
+    if behind_date.is_some_and(|rest| !rest.contains('.')) {
+        Err("targetcli wants a second dot behind the date")
+    } else if network_address
+        .is_some_and(|rest| rest.len() != 16 || !rest.starts_with(|c| "125cdefCDEF".contains(c)))
+    {
+        Err("targetcli takes `naa.` names of 16 digits that begin with 1, 2, 5 or c to f")
+    } else if text.starts_with("eui.") && text.chars().any(|c| c.is_ascii_uppercase()) {
+        Err("targetcli takes `eui.` names with lower-case digits")
+    } else {
+        Ok(())
+    }
 }
 
 /// What all nodes share.
@@ -261,4 +285,35 @@ impl Check<'_> {
 fn luns_for<'a>(target: &'a Target, initiator: &str) -> Vec<&'a ServedLun> {
     let may = |lun: &&ServedLun| lun.initiators.iter().any(|Initiator { name, .. }| name == initiator);
     target.luns.iter().filter(may).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::served_name;
+    use crate::cluster::identity::{Identity, cluster_id};
+
+    #[test]
+    fn what_targetcli_leaves_out_is_not_served() {
+        let own = Identity::new(cluster_id("home"), "n");
+        let (target, initiator) = (own.iscsi_target(), own.iscsi_initiator());
+        for good in [
+            target.as_str(),
+            &initiator,
+            "iqn.2025-01.home:node1.storage",
+            "iqn.2001-04.com.example",
+            "eui.02004567a425678d",
+            "naa.52004567ba64678d",
+        ] {
+            assert_eq!(served_name(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "iqn.2025-01.home:storage",
+            "iqn.2025-01.home",
+            "eui.02004567A425678D",
+            "naa.32004567ba64678d",
+            "x",
+        ] {
+            assert!(served_name(bad).is_err(), "{bad}");
+        }
+    }
 }

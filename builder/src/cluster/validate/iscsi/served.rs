@@ -1,6 +1,6 @@
 //! `iscsi_target`: what a node serves.
 
-use super::{Around, IQN, LABEL, PLACE, Served};
+use super::{Around, LABEL, PLACE, SERVED_IQN, Served};
 use crate::cluster::file::{IscsiTargetSection, NodeSection, ServedLunSection};
 use crate::cluster::model::Node;
 use crate::cluster::read::Text;
@@ -45,7 +45,7 @@ impl Check<'_> {
             let own = around.identity(&nodes[at].name).iscsi_target();
             let name = match &written.name {
                 None => Some(own),
-                Some(text) => self.word(text, IQN),
+                Some(text) => self.word(text, SERVED_IQN),
             };
             if let (Some(name), Some(text)) = (&name, &written.name) {
                 names.check(name, &text.span, self.faults);
@@ -199,9 +199,10 @@ impl Check<'_> {
                 let name = around.identity(&text.value).iscsi_initiator();
                 all.push(Initiator { name, chap: None });
             } else if name_fault(&text.value).is_none() {
-                all.push(Initiator { name: text.value.clone(), chap: chap.clone() });
+                let name = self.word(text, SERVED_IQN);
+                all.extend(name.map(|name| Initiator { name, chap: chap.clone() }));
             } else if text.value.contains('.') {
-                self.word(text, IQN);
+                self.word(text, SERVED_IQN);
             } else {
                 let near = nearest(&text.value, nodes.iter().map(|node| node.name.as_str()));
                 let help = near.map_or_else(
