@@ -128,7 +128,8 @@ fn accounts_come_from_masters_scripts_and_sysusers() {
     for line in [
         "root:x:0:0:root:/root:/bin/bash",
         "tcpdump:x:105:105::/nonexistent:/usr/sbin/nologin",
-        "own:x:106:106:A B:/nonexistent:/usr/sbin/nologin",
+        // 106 is tss in every image: see the accounts with numbers of their own.
+        "own:x:107:107:A B:/nonexistent:/usr/sbin/nologin",
         "statd:x:102:65534::/var/lib/nfs:/usr/sbin/nologin",
         "systemd-network:x:998:998:Net, Work:/:/usr/sbin/nologin",
         "fixed:x:77:77::/home/f:/bin/sh",
