@@ -42,13 +42,12 @@ fn every_bus_has_disks() {
     let mut running = machine.start().unwrap();
     for point in ["var-srv-archive.mount", "var-srv-stick.mount", "fast.mount", "cloud.mount"] {
         let mounted = [Wanted::Console("Mounted"), Wanted::Console("Failed to mount")];
-        loop {
+        let is_mounted =
+            |console: String| console.lines().any(|line| line.contains("Mounted") && line.contains(point));
+        // Units are mounted in any order: this one may have been while another was waited for.
+        while !is_mounted(running.console()) {
             let seen = running.wait_for(&mounted, patience()).unwrap_or_else(|e| panic!("{point}: {e}"));
             assert_eq!(seen.which, 0, "{}", running.console());
-            let console = running.console();
-            if console.lines().any(|line| line.contains("Mounted") && line.contains(point)) {
-                break;
-            }
         }
     }
     running.kill().unwrap();

@@ -44,7 +44,7 @@ fn foreign_disks_are_named_and_keep_every_byte() {
         let found = format!("it carries {claim}");
         says(&boot, &[&found, &format!("list its serial number under `erase:`: {serial}")]);
     }
-    assert!(boot.console.contains("REFUSED: nothing is written to any disk."), "{}", boot.console);
+    assert!(boot.console.contains("REFUSED: nothing is written to any data disk."), "{}", boot.console);
 }
 
 /// One machine with a disk for each guard beside blank ones: too few are left, so that none is taken.
@@ -101,7 +101,7 @@ fn too_many_disks_are_a_question() {
     assert_eq!(contents(&paths), before, "{}", boot.console);
     wrote_nothing(&boot);
     says(&boot, &["Rule sdf: 3 wanted, and 4 disks fit: vdb, vdc, vdd, vde.", "vde: `serial: BLANK-4`"]);
-    assert!(boot.console.contains("REFUSED: nothing is written to any disk."), "{}", boot.console);
+    assert!(boot.console.contains("REFUSED: nothing is written to any data disk."), "{}", boot.console);
 }
 
 /// A stick is taken by the node that names it, and by no other.
