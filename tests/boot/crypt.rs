@@ -262,7 +262,7 @@ fn an_encrypted_node_lives() {
             let report = report(&mut running);
             assert_eq!(report["state"], "running", "{report:#}\n{}", running.console());
             let asked = "findmnt -no SOURCE /var; findmnt -no SOURCE --target /srv/vault; \
-                swapon --show=NAME,TYPE --noheadings --raw | sort; cat /srv/vault/note 2>/dev/null; \
+                sudo swapon --show=NAME,TYPE --noheadings --raw | sort; cat /srv/vault/note 2>/dev/null; \
                 echo kept | sudo tee /srv/vault/note; sudo sync";
             let answer = ask(port, &With::Key(&encrypted().key), asked);
             assert!(answer.status.success(), "{}", said(&answer));

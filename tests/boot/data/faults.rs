@@ -35,10 +35,10 @@ fn every_bus_has_disks() {
         is_ready(path, "buses", name);
     }
 
-    // What systemd is left with mounts them; /srv is a link to /var/srv.
+    // What systemd is left with mounts them, udev with it; /srv is a link to /var/srv.
     let disks = [&[fresh(site(), "buses")], &disks[..]].concat();
     let machine =
-        machine_of(kernel(site(), "buses"), &disks, "systemd.unit=local-fs.target systemd.show_status=1");
+        machine_of(kernel(site(), "buses"), &disks, "systemd.unit=sysinit.target systemd.show_status=1");
     let mut running = machine.start().unwrap();
     for point in ["var-srv-archive.mount", "var-srv-stick.mount", "fast.mount", "cloud.mount"] {
         let mounted = [Wanted::Console("Mounted"), Wanted::Console("Failed to mount")];
