@@ -41,15 +41,15 @@ fn load(text: &str) -> Cluster {
 /// And one that says next to nothing.
 const LEAST: &str = "{apiVersion: kiln/v1, cluster: {name: least}, nodes: [{name: node}]}";
 
-fn clusters() -> [Cluster; 3] {
-    [load(EVERYTHING), load(cluster::EXAMPLE), load(LEAST)]
+fn clusters() -> [Cluster; 4] {
+    [load(EVERYTHING), load(cluster::EXAMPLE), load(LEAST), load(K3S)]
 }
 
 fn seeds() -> Vec<(String, Seed)> {
     let each = |cluster: Cluster| {
         let nodes = cluster.nodes.clone();
         nodes.into_iter().map(move |node| {
-            (format!("{}-{}", cluster.name, node.name), seed(&cluster, &node).expect("rendered"))
+            (format!("{}-{}", cluster.name, node.name), seed(&cluster, &node, &names()).expect("rendered"))
         })
     };
     clusters().into_iter().flat_map(each).collect()
@@ -74,6 +74,49 @@ fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, text).expect("written");
     path
+}
+
+/// Secrets that are no secrets: each is its own name.
+#[derive(Debug)]
+struct Names;
+
+impl kiln::render::Vault for Names {
+    fn reveal(&self, secret: &kiln::cluster::settings::Secret) -> Result<String, String> {
+        Ok(format!("<{secret:?}>"))
+    }
+    fn own(&self, name: &str, node: &str) -> Result<Option<String>, String> {
+        Ok(Some(format!("<{name} of {node}>")))
+    }
+}
+
+/// A cluster of three servers and an agent, with most that k3s can be told.
+const K3S: &str = r#"
+apiVersion: kiln/v1
+cluster:
+  name: ha
+  endpoint: api.home.arpa
+  k3s:
+    version: v1.33.5+k3s1
+    pod_cidr: 10.1.0.0/16
+    tls_san: [192.168.86.70]
+    disable: [traefik]
+    embedded_registry: true
+    kubelet_arguments: [max-pods=50]
+    server: { etcd-expose-metrics: true }
+users: [{ name: ops, password_hash: $y$j9T$abc$def }]
+nodes:
+  - { name: s1, role: server, network: { address: 192.168.86.71/24 }, labels: { example.com/tier: storage } }
+  - { name: s2, role: server, network: { address: 192.168.86.72/24 }, k3s: { datastore: { secret: database } } }
+  - { name: a1, role: agent, taints: [dedicated=gpu:NoSchedule], k3s: { kubelet_arguments: [] } }
+  - { name: outside }
+"#;
+
+fn names() -> std::sync::Arc<dyn kiln::render::Vault> {
+    std::sync::Arc::new(Names)
+}
+
+fn no_vault() -> std::sync::Arc<dyn kiln::render::Vault> {
+    std::sync::Arc::new(kiln::render::NoVault)
 }
 
 #[test]
@@ -184,7 +227,8 @@ fn a_device_takes_what_check_takes() {
     );
     let cluster = load(&file);
     assert_eq!(cluster.nodes[0].disks.slots().count(), 512);
-    let handoff = seed(&cluster, &cluster.nodes[0]).expect("a document that the device takes").handoff;
+    let handoff =
+        seed(&cluster, &cluster.nodes[0], &no_vault()).expect("a document that the device takes").handoff;
     assert_eq!(handoff.disks.data.len(), 8);
 }
 
@@ -201,7 +245,7 @@ fn a_document_that_no_device_takes_is_refused() {
     let cluster = load(&format!(
         "{{ apiVersion: kiln/v1, cluster: {{ name: large }}, disks: {{ data: [{rules}] }}, nodes: [{{ name: a }}] }}"
     ));
-    let error = seed(&cluster, &cluster.nodes[0]).expect_err("too large").to_string();
+    let error = seed(&cluster, &cluster.nodes[0], &no_vault()).expect_err("too large").to_string();
     assert!(error.starts_with("node a: no device would take its handoff document: "), "{error}");
     assert!(error.contains("more than the 1048576 that one can have"), "{error}");
 }

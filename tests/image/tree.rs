@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The sealed tree of the example's root, made anew from the packages.
 fn wanted() -> Tree {
@@ -26,12 +27,13 @@ pub(crate) fn root(cluster: &Cluster, lock: &Path) -> Tree {
     let lock = Lock::read(lock).unwrap().unwrap();
     let cache = Cache::open(&shared().join("cache/kiln")).unwrap();
     let nodes = cluster.select(&[]).unwrap();
-    let gathered = inputs::gather(cluster, &nodes, &lock, "test").unwrap();
+    let vault: Arc<dyn kiln::render::Vault> = Arc::new(kiln::render::NoVault);
+    let gathered = inputs::gather((cluster, &nodes), &lock, "test", &vault).unwrap();
     let making = roots::Making {
         cluster,
         lock: &lock,
-        overlays: &gathered.overlays,
-        enable: &gathered.enable,
+        overlays: &gathered.overlays[0],
+        enable: &gathered.enable[0],
         sector_size: 512,
         programs: &gathered.programs[0],
         threads: 2,

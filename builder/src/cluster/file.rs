@@ -11,7 +11,9 @@ mod iscsi;
 
 pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
 
+use super::overlay;
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
+use super::settings::{self, RawMap};
 use super::tree::{Tree, Value};
 use crate::diag::{Fault, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -39,6 +41,8 @@ document! {
         base: BaseSection,
         /// Layers on top of the base: a name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.
         overlays: Vec<OverlayItem>,
+        /// Where the cluster's own secrets are kept, encrypted.
+        secrets: SecretsSection,
         /// People who may log in, on every node.
         users: Vec<UserSection>,
         /// The SSH server of every node.
@@ -72,7 +76,48 @@ document! {
         /// DNS domain: a node's full name is `<node>.<domain>`.
         #[schemars(extend("examples" = ["home.arpa"]))]
         domain: Text,
+        /// What k3s is told. With it every server and agent has the overlay `k3s`, whose settings these are.
+        k3s: K3sSection,
     }
+}
+
+document! {
+    /// Where the cluster's own secrets are kept: its certificate authorities, tokens, passwords and named values.
+    SecretsSection, "`secrets`",
+    required {}
+    optional {
+        /// The encrypted file. `kiln.secrets.age` beside the cluster file when left out.
+        file: Text,
+        /// Who can read it: age public keys (`age1...`) and SSH public keys. Whoever makes it when left out.
+        recipients: Vec<Text>,
+    }
+}
+
+/// The settings of the overlay `k3s`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct K3sSection(pub RawMap);
+
+impl JsonSchema for K3sSection {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "K3s".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema_of(settings::schema(&overlay::rules("k3s")))
+    }
+}
+
+impl Read for K3sSection {
+    const WANT: &'static str = RawMap::WANT;
+    fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
+        RawMap::read(tree, faults).map(Self)
+    }
+}
+
+fn schema_of(value: serde_json::Value) -> Schema {
+    Schema::try_from(value).unwrap_or_default()
 }
 
 words! {
@@ -215,19 +260,17 @@ impl Read for MirrorItem {
     }
 }
 
-document! {
-    /// An overlay with its settings.
-    OverlaySection, "an overlay",
-    required {
-        /// A name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.
-        name: Text,
-    }
-    optional {}
+/// An overlay with its settings: which they may be is its own document's to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverlaySection {
+    /// A name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.
+    pub name: Text,
+    /// The whole mapping, `name` included.
+    pub settings: RawMap,
 }
 
 /// An overlay: its name, or a mapping.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(untagged, inline)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OverlayItem {
     /// Its name or path.
     Name(Text),
@@ -236,12 +279,44 @@ pub enum OverlayItem {
 }
 
 impl OverlayItem {
-    /// The name or path, where there is one.
-    pub fn name(&self) -> Option<&Text> {
+    /// The name or path.
+    pub fn name(&self) -> &Text {
         match self {
-            Self::Name(name) => Some(name),
-            Self::Section(section) => section.name.as_ref(),
+            Self::Name(name) => name,
+            Self::Section(section) => &section.name,
         }
+    }
+    /// Its settings, where any are given.
+    pub fn settings(&self) -> Option<&RawMap> {
+        match self {
+            Self::Name(_) => None,
+            Self::Section(section) => Some(&section.settings),
+        }
+    }
+}
+
+impl JsonSchema for OverlayItem {
+    fn schema_name() -> Cow<'static, str> {
+        "Overlay".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut forms = vec![serde_json::json!({
+            "description": "A name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.", "type": "string",
+        })];
+        for (name, document) in overlay::BUILT_IN {
+            let mut form = settings::schema(&overlay::rules(name));
+            let summary = overlay::read(document).0.and_then(|file| file.summary);
+            form["properties"]["name"] = serde_json::json!({"const": name});
+            form["required"].as_array_mut().into_iter().for_each(|list| list.push("name".into()));
+            form["description"] = summary.map(|summary| summary.value).unwrap_or_default().into();
+            forms.push(form);
+        }
+        let own = serde_json::json!({
+            "description": "A folder of your own, with the settings that its document declares.", "type": "object",
+            "properties": {"name": {"type": "string", "pattern": "^[./]"}}, "required": ["name"],
+        });
+        forms.push(own);
+        schema_of(serde_json::json!({"anyOf": forms}))
     }
 }
 
@@ -250,7 +325,17 @@ impl Read for OverlayItem {
     fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
         match &tree.value {
             Value::Text(_) => Text::read(tree, faults).map(Self::Name),
-            Value::Map(_) => OverlaySection::read(tree, faults).map(Self::Section),
+            Value::Map(entries) => {
+                let Some(entry) = entries.iter().find(|entry| entry.key == "name") else {
+                    let start = entries.first().map_or(tree.span.clone(), |entry| entry.key_span.clone());
+                    let fault = Fault::error("missing-key", &start, "an overlay lacks its key `name`");
+                    faults.push(fault.label("in this mapping").help("add `name:` with text"));
+                    return None;
+                };
+                let name = Text::read(&entry.value, faults)?;
+                let settings = RawMap::read(tree, faults)?;
+                Some(Self::Section(OverlaySection { name, settings }))
+            }
             _ => {
                 wrong_type(tree, Self::WANT, faults);
                 None
@@ -347,6 +432,16 @@ document! {
         iscsi: Spanned<Vec<IscsiSection>>,
         /// LUNs that the node serves to others over iSCSI.
         iscsi_target: IscsiTargetSection,
+        /// Layers of this node alone; one that all nodes have takes its settings here in place of those.
+        overlays: Vec<OverlayItem>,
+        /// What k3s is told on this node in place of what `cluster.k3s` says.
+        k3s: K3sSection,
+        /// Kubernetes labels that the node registers with.
+        #[schemars(with = "Option<BTreeMap<String, String>>")]
+        labels: BTreeMap<String, (Span, Text)>,
+        /// Kubernetes taints that the node registers with.
+        #[schemars(extend("examples" = [["node-role.kubernetes.io/control-plane:NoSchedule"]]))]
+        taints: Vec<Text>,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod identity;
 mod model;
 mod overlay;
 mod read;
+pub mod settings;
 mod size;
 mod ssh_key;
 mod tree;
@@ -13,8 +14,9 @@ mod validate;
 mod words;
 
 pub use model::{
-    AUTO_FIRMWARE, Architecture, Base, Cluster, DiskRule, DiskSlot, Disks, Distribution, Firmware, Fixed,
-    Interface, Location, Mirror, Network, Node, Overlay, Role, Suite, UnknownNode, User,
+    AUTO_FIRMWARE, Architecture, Artefact, Base, Cluster, DiskRule, DiskSlot, Disks, Distribution, Firmware,
+    Fixed, Interface, Location, Mirror, Network, Node, Overlay, Quoting, Role, Secrets, SeedFile, Suite,
+    UnknownNode, User,
 };
 pub use read::{Spanned, Text};
 

@@ -3,15 +3,17 @@
 mod disks;
 
 pub use super::file::{Architecture, Distribution, Role, Suite};
+pub use super::overlay::Quoting;
 pub use disks::{DiskRule, DiskSlot, Disks};
 
 use super::identity::Identity;
-use crate::diag::nearest;
+use super::settings::Settings;
+use crate::diag::{Span, nearest};
 use ipnet::IpNet;
 use kiln_contract::iscsi::Iscsi;
 use kiln_contract::memory::Memory;
 use kiln_contract::policy::FileSystem;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -29,8 +31,8 @@ pub struct Cluster {
     pub domain: Option<String>,
     /// What all nodes are built from.
     pub base: Base,
-    /// Layers, in the order of the file, those that others need ahead of them.
-    pub overlays: Vec<Overlay>,
+    /// Where its secrets are.
+    pub secrets: Secrets,
     /// SSH lets people log in with a password.
     pub ssh_password_authentication: bool,
     /// In the order of the file; at least one.
@@ -115,6 +117,77 @@ pub struct Overlay {
     pub modules: BTreeSet<String>,
     /// systemd units that it enables.
     pub enable: BTreeSet<String>,
+    /// Nodes that it is for.
+    pub roles: BTreeSet<Role>,
+    /// What the cluster file says of it, and what its own document says where the cluster file does not.
+    pub settings: Settings,
+    /// Files that it fetches into the image.
+    pub artefacts: Vec<Artefact>,
+    /// Files that it has in seeds.
+    pub seed: Vec<SeedFile>,
+    /// Where the cluster file names it.
+    pub span: Span,
+}
+
+/// A file that is fetched when an image is built. Its texts are templates still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artefact {
+    /// Its name in the lock.
+    pub name: String,
+    /// Where it is published.
+    pub url: String,
+    /// Absolute path in the image.
+    pub path: String,
+    /// Where its digest is published.
+    pub sums: Option<String>,
+    /// Path in the archive that it is.
+    pub member: Option<String>,
+    /// Permission bits.
+    pub mode: u16,
+    /// Whether it is wanted.
+    pub when: Option<String>,
+}
+
+/// A file of the seed, before it is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedFile {
+    /// Absolute path on the node.
+    pub path: String,
+    /// Path of the template in the overlay's folder.
+    pub template: String,
+    /// Permission bits; when none are given, who reads it depends on whether a secret is in it.
+    pub mode: Option<u16>,
+    /// Which nodes get it.
+    pub when: Option<String>,
+    /// How values are quoted.
+    pub quoting: Quoting,
+}
+
+/// Where the cluster's own secrets are, and who can read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// The encrypted file, absolute or relative to the working directory.
+    pub file: PathBuf,
+    /// age and SSH public keys that it is encrypted to; none are those of whoever makes it.
+    pub recipients: Vec<String>,
+}
+
+impl Overlay {
+    /// An overlay of that name with nothing in it.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            folder: None,
+            packages: BTreeSet::new(),
+            modules: BTreeSet::new(),
+            enable: BTreeSet::new(),
+            roles: BTreeSet::from([Role::Server, Role::Agent, Role::None]),
+            settings: Settings::new(),
+            artefacts: Vec::new(),
+            seed: Vec::new(),
+            span: 0..0,
+        }
+    }
 }
 
 /// A machine.
@@ -142,6 +215,23 @@ pub struct Node {
     pub memory: Memory,
     /// LUNs that it mounts and LUNs that it serves.
     pub iscsi: Option<Iscsi>,
+    /// Its layers, in the order of the file, those that others need ahead of them.
+    pub overlays: Vec<Overlay>,
+    /// Kubernetes labels, as the cluster file has them.
+    pub labels: BTreeMap<String, String>,
+    /// Kubernetes taints, as `key=value:effect` or `key:effect`.
+    pub taints: Vec<String>,
+}
+
+impl Node {
+    /// The overlay of that name, when it applies.
+    pub fn overlay(&self, name: &str) -> Option<&Overlay> {
+        self.overlays.iter().find(|overlay| overlay.name == name)
+    }
+    /// The layer that is under every node, and the overlays on top of it.
+    pub fn layers(&self) -> Vec<Overlay> {
+        std::iter::once(super::overlay::base()).chain(self.overlays.iter().cloned()).collect()
+    }
 }
 
 /// How a node reaches its network.
@@ -233,9 +323,13 @@ impl Cluster {
     pub fn identity(&self, node: &Node) -> Identity {
         Identity::new(self.id, &node.name)
     }
-    /// True when an overlay of that name applies.
+    /// The server that makes the cluster: the first in the file.
+    pub fn first_server(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.role == Role::Server)
+    }
+    /// True when an overlay of that name applies to any node.
     pub fn has_overlay(&self, name: &str) -> bool {
-        self.overlays.iter().any(|overlay| overlay.name == name)
+        self.nodes.iter().any(|node| node.overlay(name).is_some())
     }
     /// The node's fully qualified name; its plain name when the cluster has no domain.
     pub fn fqdn(&self, node: &Node) -> String {
@@ -243,10 +337,6 @@ impl Cluster {
             Some(domain) => format!("{}.{domain}", node.name),
             None => node.name.clone(),
         }
-    }
-    /// The layer that is under every node, and the overlays on top of it.
-    pub fn layers(&self) -> Vec<Overlay> {
-        std::iter::once(super::overlay::base()).chain(self.overlays.iter().cloned()).collect()
     }
     /// Everything to install on a node: what Kiln always installs and what the cluster file asks for.
     pub fn all_packages(&self, node: &Node) -> BTreeSet<String> {
@@ -273,7 +363,7 @@ impl Cluster {
         packages.extend(node.packages.iter().cloned());
         packages.extend(node.disks.packages().into_iter().map(str::to_owned));
         packages.extend(node.memory.zram.map(|_| "systemd-zram-generator".to_owned()));
-        for overlay in &self.overlays {
+        for overlay in &node.overlays {
             packages.extend(overlay.packages.iter().cloned());
         }
         if let Firmware::Packages(firmware) = &self.base.firmware {
@@ -299,9 +389,5 @@ impl Cluster {
         let luns = self.nodes.iter().flat_map(|node| &node.iscsi).flat_map(|iscsi| &iscsi.luns);
         let points = disks.chain(luns.map(|lun| lun.mount_point.as_str()));
         points.filter_map(|point| point.split('/').find(|part| !part.is_empty())).map(str::to_owned).collect()
-    }
-    /// Kernel modules that the overlays want at boot.
-    pub fn modules(&self) -> BTreeSet<String> {
-        self.overlays.iter().flat_map(|overlay| overlay.modules.iter().cloned()).collect()
     }
 }

@@ -1,21 +1,76 @@
 //! Overlays: layers on top of the base. Those that Kiln knows are embedded; a user's own has the same form.
 
-use super::read::{Read, Text, document};
+use super::file::Role;
+use super::model::{Artefact, SeedFile};
+use super::read::{Read, Spanned, Text, document, words};
+use super::settings::{self, SettingSection};
 use super::{Overlay, tree};
-use crate::diag::Fault;
+use crate::diag::{Fault, Span};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Overlays that this version has, with their documents.
-pub(super) const BUILT_IN: &[(&str, &str)] = &[
-    ("iscsi-initiator", include_str!("../../../overlays/iscsi-initiator/overlay.yaml")),
-    ("iscsi-target", include_str!("../../../overlays/iscsi-target/overlay.yaml")),
-    ("longhorn", include_str!("../../../overlays/longhorn/overlay.yaml")),
-];
+// `BUILT_IN`: overlays that this version has, with their documents.
+include!(concat!(env!("OUT_DIR"), "/overlay_documents.rs"));
 
 /// The document of the layer that is under every node.
 const BASE: &str = include_str!("../../../overlays/base/overlay.yaml");
 
 /// Overlays that have their name already and nothing else yet.
-pub(super) const LATER: &[&str] = &["cilium", "flux", "k3s", "kube-vip", "metallb", "tailscale", "wireguard"];
+pub(super) const LATER: &[&str] = &["metallb", "wireguard"];
+
+words! {
+    /// How what a template prints is quoted.
+    Quoting, "a way of quoting" {
+        /// As YAML, which JSON is part of.
+        Yaml = "yaml",
+        /// For a POSIX shell, and for what reads its assignments, such as systemd's environment files.
+        Shell = "shell",
+        /// Not at all; text with control characters is refused.
+        None = "none",
+    }
+}
+
+document! {
+    /// A file that a node gets with its seed.
+    SeedFileSection, "a file of `seed`",
+    required {
+        /// Where it is on the node, an absolute path; the template is `seed/<path>.j2` in the overlay's folder, unless
+        /// `template` names another.
+        path: Text,
+    }
+    optional {
+        /// The template's path in the overlay's folder.
+        template: Text,
+        /// Permission bits, four octal digits. `0644` when left out, and `0600` when a secret is in it.
+        mode: Text,
+        /// Which nodes get it: an expression over what templates see, such as `node.role == "server"`.
+        when: Text,
+        /// How values are quoted. `yaml` for .yaml, .yml and .json, `shell` for .sh and .env, `none` for all others.
+        quote: Spanned<Quoting>,
+    }
+}
+
+document! {
+    /// A file that is fetched when the image is built, and pinned by its digest in `kiln.lock`.
+    ArtefactSection, "an artefact",
+    required {
+        /// Its name in `kiln.lock`.
+        name: Text,
+        /// Where it is published: a template over `overlay` (the settings) and `architecture`.
+        url: Text,
+        /// Where it is in the image.
+        path: Text,
+    }
+    optional {
+        /// Where its digest is published: a file of lines as sha256sum writes them, or the digest alone. A template, too.
+        sums: Text,
+        /// Path in the archive, when the artefact is one (.tar, .tgz, .tar.gz, .tar.xz, .tar.zst): a template, too.
+        member: Text,
+        /// Permission bits, four octal digits. `0755` when left out.
+        mode: Text,
+        /// Whether it is wanted: an expression over `overlay` and `architecture`.
+        when: Text,
+    }
+}
 
 document! {
     /// An overlay's own document, `overlay.yaml`.
@@ -26,12 +81,20 @@ document! {
         summary: Text,
         /// Overlays that must be there too; they are added.
         needs: Vec<Text>,
+        /// Nodes that it is for, by their role; all when left out.
+        roles: Vec<Spanned<Role>>,
+        /// What a cluster file may say beside its name.
+        settings: BTreeMap<String, (Span, SettingSection)>,
         /// Packages to install.
         packages: Vec<Text>,
         /// Kernel modules to load at boot.
         modules: Vec<Text>,
         /// systemd units to enable.
         enable: Vec<Text>,
+        /// Files that are fetched into the image.
+        artefacts: Vec<ArtefactSection>,
+        /// Files that differ from node to node: they go into the seed.
+        seed: Vec<SeedFileSection>,
     }
 }
 
@@ -42,12 +105,107 @@ pub(super) fn base() -> Overlay {
     let set = |texts: Option<Vec<Text>>| texts.into_iter().flatten().map(|text| text.value).collect();
     let (packages, modules, enable) =
         file.map(|file| (set(file.packages), set(file.modules), set(file.enable))).unwrap_or_default();
-    Overlay { name: "base".to_owned(), folder: None, packages, modules, enable }
+    Overlay { packages, modules, enable, ..Overlay::new("base") }
+}
+
+/// What settings a known overlay takes; none of one that is not known.
+pub(super) fn rules(name: &str) -> settings::Rules {
+    let document = BUILT_IN.iter().find(|(known, _)| *known == name);
+    let file = document.and_then(|(_, document)| read(document).0);
+    settings::compile(file.as_ref().and_then(|file| file.settings.as_ref()), &mut Vec::new())
 }
 
 /// Reads an `overlay.yaml`; its faults have spans of `source`.
 pub(super) fn read(source: &str) -> (Option<OverlayFile>, Vec<Fault>) {
     let (tree, mut faults) = tree::parse(source);
     let file = tree.and_then(|tree| OverlayFile::read(&tree, &mut faults));
+    if let Some(file) = &file {
+        settings::compile(file.settings.as_ref(), &mut faults);
+        file.seed.iter().flatten().for_each(|section| drop(seed_file(section, &mut faults)));
+        file.artefacts.iter().flatten().for_each(|section| drop(artefact(section, &mut faults)));
+    }
     (file, faults)
+}
+
+impl OverlayFile {
+    /// The roles of the nodes that it is for.
+    pub(super) fn roles(&self) -> BTreeSet<Role> {
+        match &self.roles {
+            Some(roles) => roles.iter().map(|role| role.value).collect(),
+            None => BTreeSet::from([Role::Server, Role::Agent, Role::None]),
+        }
+    }
+    /// Its files of the seed.
+    pub(super) fn seed_files(&self) -> Vec<SeedFile> {
+        self.seed.iter().flatten().filter_map(|section| seed_file(section, &mut Vec::new())).collect()
+    }
+    /// Its artefacts.
+    pub(super) fn artefacts(&self) -> Vec<Artefact> {
+        self.artefacts.iter().flatten().filter_map(|section| artefact(section, &mut Vec::new())).collect()
+    }
+}
+
+fn seed_file(section: &SeedFileSection, faults: &mut Vec<Fault>) -> Option<SeedFile> {
+    let path = absolute(section.path.as_ref()?, faults)?;
+    let quoting = match (&section.quote, path.rsplit_once('.').map(|(_, ending)| ending)) {
+        (Some(quoting), _) => quoting.value,
+        (None, Some("yaml" | "yml" | "json")) => Quoting::Yaml,
+        (None, Some("sh" | "env")) => Quoting::Shell,
+        _ => Quoting::None,
+    };
+    let template = match &section.template {
+        Some(template) => template.value.trim_start_matches("./").to_owned(),
+        None => format!("seed{path}.j2"),
+    };
+    let mode = section.mode.as_ref().map(|mode| octal(mode, faults));
+    let mode = match mode {
+        Some(mode) => Some(mode?),
+        None => None,
+    };
+    Some(SeedFile {
+        path,
+        template,
+        mode,
+        when: section.when.as_ref().map(|when| when.value.clone()),
+        quoting,
+    })
+}
+
+fn artefact(section: &ArtefactSection, faults: &mut Vec<Fault>) -> Option<Artefact> {
+    let mode = section.mode.as_ref().map_or(Some(0o755), |mode| octal(mode, faults))?;
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+    Some(Artefact {
+        name: text(&section.name)?,
+        url: text(&section.url)?,
+        path: absolute(section.path.as_ref()?, faults)?,
+        sums: text(&section.sums),
+        member: text(&section.member),
+        mode,
+        when: text(&section.when),
+    })
+}
+
+fn absolute(text: &Text, faults: &mut Vec<Fault>) -> Option<String> {
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
+    if text.value.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
+        return Some(text.value.clone());
+    }
+    let fault = Fault::error("path", &text.span, format!("{:?} is not an absolute path", text.value));
+    faults
+        .push(fault.label("here").help("write the whole path with plain names, such as `/etc/app/app.conf`"));
+    None
+}
+
+fn octal(text: &Text, faults: &mut Vec<Fault>) -> Option<u16> {
+    let mode = u16::from_str_radix(&text.value, 8).ok();
+    let mode = mode.filter(|mode| *mode <= 0o777 && (3..=4).contains(&text.value.len()));
+    if mode.is_none() {
+        let message = format!("{:?} is not the permission bits of a file", text.value);
+        faults.push(
+            Fault::error("mode", &text.span, message)
+                .label("here")
+                .help("write four octal digits in quotes, such as \"0644\""),
+        );
+    }
+    mode
 }

@@ -263,9 +263,11 @@ macro_rules! words {
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema)]
+        #[allow(unreachable_pub, reason = "some of these words stay inside this module")]
         pub enum $name {
             $($(#[$vmeta])* #[schemars(rename = $word)] $variant,)*
         }
+        #[allow(unreachable_pub, reason = "some of these words stay inside this module")]
         impl $name {
             /// The word of the cluster file.
             pub fn as_str(self) -> &'static str {

@@ -4,17 +4,19 @@
 mod base;
 mod disks;
 mod iscsi;
+mod kubernetes;
 mod memory;
 mod network;
 mod overlays;
 mod people;
 
-use super::file::{API_VERSION, ClusterFile, NodeSection};
-use super::model::{Architecture, Cluster, Disks, Interface, Node, Overlay, Role, User};
+use super::file::{API_VERSION, ClusterFile, NodeSection, SecretsSection};
+use super::model::{Architecture, Cluster, Disks, Interface, Node, Overlay, Role, Secrets, User};
 use super::read::{Spanned, Text};
 use super::{identity, words};
 use crate::diag::{Fault, Span, nearest};
 use kiln_contract::memory::Memory;
+use kubernetes::TAINT;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -51,6 +53,9 @@ struct Rule {
     code: &'static str,
     help: &'static str,
 }
+
+/// Usual name of the cluster's own secrets.
+const SECRETS_FILE: &str = "kiln.secrets.age";
 
 const NAME: Rule = Rule {
     check: words::host_label,
@@ -107,18 +112,27 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         time_zone.and_then(|zone| check.word(zone, TIME_ZONE)).unwrap_or_else(|| "UTC".to_owned());
 
     let base = check.base(file.base.as_ref());
-    let overlays = check.overlays(file.overlays.as_ref());
+    let k3s = section.and_then(|section| section.k3s.as_ref());
+    let layers = check.layers(file.overlays.as_ref(), k3s);
+    let overlays = check.settled(&layers);
+    let secrets = check.secrets(file.secrets.as_ref());
     let users = check.users(file.users.as_ref(), &[]);
     let disks = file.disks.as_ref().map(|disks| check.disks(disks, &overlays)).unwrap_or_default();
     let memory = file.memory.as_ref().map(|memory| check.memory(memory)).unwrap_or_default();
-    let inherited =
-        Inherited { zone: &time_zone, users: &users, disks: &disks, memory: &memory, overlays: &overlays };
+    let inherited = Inherited {
+        zone: &time_zone,
+        users: &users,
+        disks: &disks,
+        memory: &memory,
+        overlays: (&layers, &overlays),
+    };
     let mut nodes = check.nodes(file.nodes.as_ref(), &inherited);
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
     let id = identity::cluster_id(&id?);
     if let Some(sections) = &file.nodes {
-        let around = iscsi::Around { id, overlays: &overlays };
+        let all: Vec<Overlay> = nodes.iter().flat_map(|node| node.overlays.iter().cloned()).collect();
+        let around = iscsi::Around { id, overlays: &all };
         check.iscsi(&sections.value, &mut nodes, &around);
     }
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
@@ -128,7 +142,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         endpoint,
         domain,
         base,
-        overlays,
+        secrets,
         ssh_password_authentication: ssh.is_some_and(|ssh| ssh.value),
         nodes,
     })
@@ -140,10 +154,34 @@ struct Inherited<'a> {
     users: &'a [User],
     disks: &'a Disks,
     memory: &'a Memory,
-    overlays: &'a [Overlay],
+    overlays: (&'a [overlays::Layer], &'a [Overlay]),
 }
 
 impl Check<'_> {
+    fn secrets(&mut self, section: Option<&SecretsSection>) -> Secrets {
+        let file = section.and_then(|section| section.file.as_ref()).map(|file| file.value.as_str());
+        let recipients = section.and_then(|section| section.recipients.as_ref()).into_iter().flatten();
+        let recipients = recipients.filter_map(|recipient| self.recipient(recipient)).collect();
+        let file = file.unwrap_or(SECRETS_FILE).trim_start_matches("./");
+        Secrets { file: self.folder.join(file), recipients }
+    }
+
+    fn recipient(&mut self, text: &Text) -> Option<String> {
+        let (key, rest) = text.value.split_once(' ').unwrap_or((&text.value, ""));
+        let known = key.starts_with("age1") && rest.is_empty() || super::is_ssh_key(&text.value);
+        if !known {
+            let secret = text.value.starts_with("AGE-SECRET-KEY-") || text.value.contains("PRIVATE KEY");
+            let message = match secret {
+                true => "this is a private key, and a recipient is a public one".to_owned(),
+                false => format!("{:?} is neither an age nor an SSH public key", text.value),
+            };
+            let fault = Fault::error("recipient", &text.span, message).label("here");
+            self.faults
+                .push(fault.help("`age-keygen -y KEYFILE` prints the public key of an identity: `age1...`"));
+        }
+        known.then(|| text.value.clone())
+    }
+
     fn endpoint(&mut self, text: &Text) -> Option<String> {
         if text.value.parse::<std::net::IpAddr>().is_ok() {
             return Some(text.value.clone());
@@ -202,11 +240,15 @@ impl Check<'_> {
             }
             self.access(section, &users);
             let sector_size = self.sector_size(section);
-            let own_disks = section.disks.as_ref().map(|disks| self.disks(disks, inherited.overlays));
+            let role = section.role.as_ref().map_or(Role::None, |role| role.value);
+            let mut overlays =
+                self.node_overlays(inherited.overlays, section.overlays.as_ref(), section.k3s.as_ref());
+            let own_disks = section.disks.as_ref().map(|disks| self.disks(disks, &overlays));
+            overlays.retain(|overlay| overlay.roles.contains(&role));
             let own_memory = section.memory.as_ref().map(|memory| self.memory(memory));
             nodes.push(Node {
                 name: name.unwrap_or_default(),
-                role: section.role.as_ref().map_or(Role::None, |role| role.value),
+                role,
                 architecture: section.architecture.as_ref().map_or(Architecture::Amd64, |given| given.value),
                 network,
                 time_zone: own_zone.unwrap_or_else(|| inherited.zone.to_owned()),
@@ -216,6 +258,9 @@ impl Check<'_> {
                 disks: own_disks.unwrap_or_else(|| inherited.disks.clone()),
                 memory: own_memory.unwrap_or_else(|| inherited.memory.clone()),
                 iscsi: None,
+                overlays,
+                labels: self.labels(section.labels.as_ref()),
+                taints: section.taints.iter().flatten().filter_map(|taint| self.word(taint, TAINT)).collect(),
             });
         }
         nodes

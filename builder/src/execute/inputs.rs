@@ -6,9 +6,10 @@ use crate::digest::Sha256;
 use crate::lock::{self, Lock};
 use crate::plan::{Inputs, NodeInputs, RootInputs};
 use crate::render::overlay::{self, Overlay};
-use crate::render::{self, Seed};
+use crate::render::{self, Seed, Vault};
 use kiln_contract::policy::Key;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why there are no inputs.
 #[derive(Debug, thiserror::Error)]
@@ -52,28 +53,31 @@ pub struct Gathered {
     pub nodes: Vec<NodeInputs>,
     /// Their seeds, in the same order.
     pub seeds: Vec<Seed>,
-    /// The layers, base first.
-    pub overlays: Vec<Overlay>,
-    /// The units that the layers enable.
-    pub enable: Vec<String>,
+    /// The layers of each root, base first.
+    pub overlays: Vec<Vec<Overlay>>,
+    /// The units that the layers of each root enable.
+    pub enable: Vec<Vec<String>>,
 }
 
 /// Gathers the inputs of `nodes`. `builder` is the digest of the program that builds: another one makes
 /// other bytes, perhaps.
-pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) -> Result<Gathered, Error> {
-    let layers = cluster.layers();
-    let overlays = layers.iter().map(overlay::read).collect::<Result<Vec<_>, _>>()?;
-    let enable: Vec<String> = layers.iter().flat_map(|layer| layer.enable.iter().cloned()).collect();
+pub fn gather(
+    (cluster, nodes): (&Cluster, &[&Node]),
+    lock: &Lock,
+    builder: &str,
+    vault: &Arc<dyn Vault>,
+) -> Result<Gathered, Error> {
     let mut gathered = Gathered {
         roots: vec![],
         sector_sizes: vec![],
         programs: vec![],
         nodes: vec![],
         seeds: vec![],
-        overlays,
-        enable,
+        overlays: vec![],
+        enable: vec![],
     };
-    let mut known: BTreeMap<(usize, u32, BTreeSet<Program>), usize> = BTreeMap::new();
+    let mut known: BTreeMap<(usize, u32, BTreeSet<Program>, Vec<Sha256>), usize> = BTreeMap::new();
+    let mut read: BTreeMap<String, Overlay> = BTreeMap::new();
     for node in nodes {
         let architecture = node.architecture.as_str();
         if node.architecture != Architecture::Amd64 {
@@ -84,20 +88,35 @@ pub fn gather(cluster: &Cluster, nodes: &[&Node], lock: &Lock, builder: &str) ->
             lock.roots.iter().position(|root| root.architecture == architecture && root.request == request);
         let set = set.ok_or_else(|| Error::NotLocked { node: node.name.clone(), architecture })?;
         let programs = programs(&node.disks);
-        let root = *known.entry((set, node.sector_size, programs.clone())).or_insert_with(|| {
-            let mut inputs = root_inputs(cluster, &lock.roots[set], &gathered.overlays);
+        let layers = node.layers();
+        let mut overlays = Vec::with_capacity(layers.len());
+        for layer in &layers {
+            let overlay = match read.get(&layer.name) {
+                Some(overlay) => overlay.clone(),
+                None => overlay::read(layer)?,
+            };
+            read.insert(layer.name.clone(), overlay.clone());
+            overlays.push(overlay);
+        }
+        let digests = overlays.iter().map(|overlay| overlay.digest).collect();
+        let kind = (set, node.sector_size, programs.clone(), digests);
+        let root = *known.entry(kind).or_insert_with(|| {
+            let enable: Vec<String> = layers.iter().flat_map(|layer| layer.enable.iter().cloned()).collect();
+            let mut inputs = root_inputs(cluster, &lock.roots[set], &overlays);
             inputs.insert("source date".into(), lock.source_date.to_string());
             inputs.insert("sector size".into(), node.sector_size.to_string());
             inputs.insert("programs of the first boot".into(), format!("{programs:?}"));
-            inputs.insert("enabled units".into(), gathered.enable.join(" "));
+            inputs.insert("enabled units".into(), enable.join(" "));
             inputs.insert("builder".into(), builder.to_owned());
             let name = name(architecture, node.sector_size, gathered.roots.len());
             gathered.roots.push(RootInputs { name, inputs, packages: lock.roots[set].clone() });
             gathered.sector_sizes.push(node.sector_size);
             gathered.programs.push(programs);
+            gathered.overlays.push(overlays);
+            gathered.enable.push(enable);
             gathered.roots.len() - 1
         });
-        let seed = render::seed(cluster, node)?;
+        let seed = render::seed(cluster, node, vault)?;
         let mut inputs = gathered.roots[root].inputs.clone();
         inputs.insert("user-data".into(), digest(&seed.user_data));
         inputs.insert("meta-data".into(), digest(&seed.meta_data));

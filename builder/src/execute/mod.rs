@@ -8,3 +8,4 @@ pub mod nodes;
 pub mod output;
 pub mod roots;
 pub mod unpack;
+pub mod vault;

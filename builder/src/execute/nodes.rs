@@ -87,7 +87,9 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     output.forget(node);
     let mut files = BTreeMap::new();
     let mut keep = |path: String, bytes: &[u8]| -> Result<(), Error> {
-        let sha256 = output.write(&path, bytes)?;
+        let private = path.ends_with("/user-data");
+        let sha256 =
+            if private { output.write_private(&path, bytes)? } else { output.write(&path, bytes)? };
         files.insert(path, document::File { size: bytes.len() as u64, sha256 });
         Ok(())
     };
@@ -97,7 +99,7 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     keep(format!("{node}/seed/network-config"), seed.network_config.as_bytes())?;
 
     let path = format!("{node}/disk.img");
-    let mut partial = output.create(&path)?;
+    let mut partial = create(building, &path, output)?;
     let disk = disk(building);
     let failed = |source| match source {
         // A full disk, mostly: the output folder knows what to advise.
@@ -126,6 +128,11 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     let names: Vec<String> = files.keys().cloned().collect();
     output.remember(node, building.inputs, &names)?;
     Ok(files)
+}
+
+/// A file that is readable for others than its owner only when no secret is in it.
+fn create(building: &Building<'_>, path: &str, output: &Output) -> Result<Partial, output::Error> {
+    if building.seed.is_private() { output.create_private(path) } else { output.create(path) }
 }
 
 /// The disk of a node.
@@ -176,12 +183,13 @@ fn disk(building: &Building<'_>) -> Disk {
 fn seed_tree(seed: &Seed, time: Timestamp) -> Tree {
     let mut tree = Tree::new();
     let handoff = seed.handoff.to_bytes();
-    let files: [(&str, &[u8]); 4] = [
+    let mut files: Vec<(&str, &[u8])> = vec![
         ("meta-data", seed.meta_data.as_bytes()),
         ("user-data", seed.user_data.as_bytes()),
         ("network-config", seed.network_config.as_bytes()),
         (handoff::PATH, &handoff),
     ];
+    files.extend(seed.public_user_data.as_ref().map(|text| (handoff::PUBLIC_USER_DATA, text.as_bytes())));
     for (path, bytes) in files {
         tree.make_parents(path, &Entry::directory());
         tree.insert(path, Entry::file(bytes));
@@ -202,7 +210,7 @@ fn other(
     };
     let path = format!("{}/{name}", building.node.name);
     let failed = |reason: String| Error::Form { path: path.clone(), reason };
-    let mut partial = output.create(&path)?;
+    let mut partial = create(building, &path, output)?;
     match form {
         Form::Zstd => {
             compress(raw.file(), partial.file(), building.threads).map_err(|e| failed(e.to_string()))?

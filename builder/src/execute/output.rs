@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Beside the images: what each was made of. Not part of what is built.
@@ -118,21 +118,41 @@ impl Output {
         }
     }
 
+    /// A file to be written, at `path` below the folder, that only its owner may read.
+    pub fn create_private(&self, path: &str) -> Result<Partial, Error> {
+        self.create_with(path, 0o600)
+    }
+
     /// A file to be written, at `path` below the folder.
     pub fn create(&self, path: &str) -> Result<Partial, Error> {
+        self.create_with(path, 0o666)
+    }
+
+    fn create_with(&self, path: &str, mode: u32) -> Result<Partial, Error> {
         let end = self.folder.join(path);
         let partial = self.folder.join(format!("{path}{PARTIAL}"));
         if let Some(parent) = partial.parent() {
             fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        let options = File::options().read(true).write(true).create(true).truncate(true).open(&partial);
+        // One that a cut build left would keep its mode.
+        let _ = fs::remove_file(&partial);
+        let mut options = File::options();
+        let options = options.read(true).write(true).create_new(true).mode(mode).open(&partial);
         let file = options.map_err(|e| Error::io(&partial, e))?;
         Ok(Partial { file, partial: Some(partial), end })
     }
 
     /// Writes a small file whole.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
-        let mut partial = self.create(path)?;
+        self.fill(self.create(path)?, path, bytes)
+    }
+
+    /// Writes a small file whole that only its owner may read.
+    pub fn write_private(&self, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
+        self.fill(self.create_private(path)?, path, bytes)
+    }
+
+    fn fill(&self, mut partial: Partial, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
         let written = partial.file().write_all(bytes);
         written.map_err(|e| Error::io(&self.folder.join(path), e))?;
         partial.finish()?;

@@ -6,6 +6,7 @@
 use crate::cluster;
 use crate::digest::Sha256;
 use kiln_formats::tree::{Entry, Timestamp, Tree};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -25,8 +26,10 @@ pub struct Overlay {
     modules: Vec<String>,
     /// Its files, owned by root; only the directories that it names or needs.
     pub files: Tree,
-    /// Digest of all that it holds: names, modes and bytes.
+    /// Digest of what it brings to an image: modules, and names, modes and bytes of its files.
     pub digest: Sha256,
+    /// Its other files by their path in its folder: templates, among others.
+    pub others: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why an overlay was not taken.
@@ -108,8 +111,16 @@ fn collect(overlay: &str, top: &Path, folder: &Path, members: &mut Vec<Member>) 
 
 fn assemble(overlay: &cluster::Overlay, members: Vec<Member>) -> Overlay {
     let mut files = Tree::new();
-    let mut seen = Vec::new();
+    let mut others = BTreeMap::new();
+    let modules: Vec<String> = overlay.modules.iter().cloned().collect();
+    let mut seen = modules.join("\n").into_bytes();
     for Member { path, mode, what } in members {
+        let Some(inner) = path.strip_prefix(b"files/") else {
+            if let What::File(bytes) = what {
+                others.insert(String::from_utf8_lossy(&path).into_owned(), bytes);
+            }
+            continue;
+        };
         let (letter, bytes): (u8, &[u8]) = match &what {
             What::Directory => (b'd', &[]),
             What::File(bytes) => (b'f', bytes),
@@ -117,24 +128,21 @@ fn assemble(overlay: &cluster::Overlay, members: Vec<Member>) -> Overlay {
         };
         seen.push(letter);
         seen.extend_from_slice(&mode.to_le_bytes());
-        seen.extend_from_slice(&(path.len() as u64).to_le_bytes());
-        seen.extend_from_slice(&path);
+        seen.extend_from_slice(&(inner.len() as u64).to_le_bytes());
+        seen.extend_from_slice(inner);
         seen.extend_from_slice(Sha256::of(bytes).as_bytes());
-        if let Some(path) = path.strip_prefix(b"files/") {
-            let mut entry = match what {
-                What::Directory => Entry::directory(),
-                What::File(bytes) => Entry::file(bytes),
-                What::Symlink(target) => Entry::symlink(&target),
-            };
-            if !matches!(entry.kind, kiln_formats::tree::Kind::Symlink(_)) {
-                entry.meta.mode = mode;
-            }
-            files.make_parents(path, &Entry::directory());
-            files.insert(path, entry);
+        let mut entry = match what {
+            What::Directory => Entry::directory(),
+            What::File(bytes) => Entry::file(bytes),
+            What::Symlink(target) => Entry::symlink(&target),
+        };
+        if !matches!(entry.kind, kiln_formats::tree::Kind::Symlink(_)) {
+            entry.meta.mode = mode;
         }
+        files.make_parents(inner, &Entry::directory());
+        files.insert(inner, entry);
     }
-    let modules = overlay.modules.iter().cloned().collect();
-    Overlay { name: overlay.name.clone(), modules, files, digest: Sha256::of(&seen) }
+    Overlay { name: overlay.name.clone(), modules, files, digest: Sha256::of(&seen), others }
 }
 
 impl Overlay {
@@ -167,18 +175,10 @@ mod tests {
     use super::read;
     use crate::cluster::Overlay;
     use kiln_formats::tree::{Timestamp, Tree};
-    use std::collections::BTreeSet;
     use std::path::Path;
 
     fn overlay(name: &str, folder: Option<&Path>) -> Overlay {
-        let (packages, enable) = (BTreeSet::new(), BTreeSet::new());
-        Overlay {
-            name: name.into(),
-            folder: folder.map(Path::to_owned),
-            packages,
-            modules: ["m".into()].into(),
-            enable,
-        }
+        Overlay { folder: folder.map(Path::to_owned), modules: ["m".into()].into(), ..Overlay::new(name) }
     }
 
     #[test]

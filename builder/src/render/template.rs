@@ -1,8 +1,9 @@
 //! minijinja as Kiln uses it: an undefined variable is an error, and every value that a template prints is
-//! printed as YAML, quoted, without the template asking for it. Nothing in a value can end a string,
-//! begin a comment or be taken for a template.
+//! quoted for the file that it is printed into, without the template asking for it. Nothing in a value can end a
+//! string, begin a comment or be taken for a template.
 
-use super::Error;
+use super::{Error, context, scalar};
+use crate::cluster::Quoting;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, Value};
 use std::fmt::Write as _;
@@ -28,85 +29,189 @@ pub(super) const NETWORK_CONFIG: Template = Template {
 pub(super) const INIT: Template =
     Template { name: "init/cluster.yaml.j2", text: include_str!("../../../templates/init/cluster.yaml.j2") };
 
-/// The template with these values in it. minijinja drops the last newline of a template; it comes back here.
+/// The template with these values in it, quoted as YAML.
 pub(super) fn render(template: &Template, values: Value) -> Result<String, Error> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_formatter(print);
-    let rendered = environment
+    let mut environment = environment(Quoting::Yaml);
+    environment
         .add_template(template.name, template.text)
-        .and_then(|()| environment.get_template(template.name)?.render(values));
-    rendered.map(|text| text + "\n").map_err(|error| Error::Template {
-        name: template.name.to_owned(),
-        line: error.line().unwrap_or(0),
-        reason: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
-    })
+        .map_err(|error| in_template(template.name, &error))?;
+    rendered(&environment, template.name, values)
 }
 
-fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+/// The template of that name. minijinja drops the last newline of a template; it comes back here.
+pub(super) fn rendered(environment: &Environment<'_>, name: &str, values: Value) -> Result<String, Error> {
+    let text = environment.get_template(name).and_then(|template| template.render(values));
+    match text {
+        Ok(text) if text.is_empty() || text.ends_with('\n') => Ok(text),
+        Ok(text) => Ok(text + "\n"),
+        Err(error) => Err(in_template(name, &error)),
+    }
+}
+
+pub(super) fn in_template(name: &str, error: &minijinja::Error) -> Error {
+    Error::Template {
+        // A template that another one includes has its own name and line.
+        name: error.name().unwrap_or(name).to_owned(),
+        line: error.line().unwrap_or(0),
+        reason: error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+    }
+}
+
+/// minijinja, strict, with what templates may call.
+pub(super) fn environment(quoting: Quoting) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_formatter(move |out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value| {
+        print(out, state, value, quoting)
+    });
+    environment.add_filter("verbatim", |value: &Value| text(value).map(Value::from_safe_string));
+    environment.add_filter("block", block);
+    environment.add_filter("literal", |text: &str, indent: usize| {
+        Value::from_safe_string(scalar::literal(text, indent))
+    });
+    environment
+}
+
+fn print(
+    out: &mut Output<'_>,
+    _: &mut State<'_, '_>,
+    value: &Value,
+    quoting: Quoting,
+) -> Result<(), minijinja::Error> {
     let mut text = String::new();
-    yaml(&mut text, value)?;
+    match quoting {
+        _ if value.is_safe() => text.push_str(value.as_str().unwrap_or_default()),
+        Quoting::Yaml => flow(&mut text, value)?,
+        Quoting::Shell => text.push_str(&scalar::shell(&plain(value)?)),
+        Quoting::None => {
+            let plain = plain(value)?;
+            if plain.chars().any(char::is_control) {
+                let reason =
+                    "a value with a line break or another control character, in a file without quoting";
+                return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
+            }
+            text.push_str(&plain);
+        }
+    }
     out.write_str(&text)?;
     Ok(())
 }
 
-/// `value` in YAML's flow style (YAML 1.2.2 §7.3.1, §7.4.1), which readers of YAML 1.1 take the same way.
-fn yaml(text: &mut String, value: &Value) -> Result<(), minijinja::Error> {
+/// A value that is one word for a shell or a plain file.
+fn plain(value: &Value) -> Result<String, minijinja::Error> {
+    match value.kind() {
+        ValueKind::Bool => Ok(if value.is_true() { "true" } else { "false" }.to_owned()),
+        ValueKind::Number | ValueKind::String | ValueKind::Plain => text(value),
+        kind => Err(refused(kind)),
+    }
+}
+
+/// A value's text; a secret's, too.
+fn text(value: &Value) -> Result<String, minijinja::Error> {
+    Ok(context::revealed(value)?.unwrap_or_else(|| value.to_string()))
+}
+
+fn refused(kind: ValueKind) -> minijinja::Error {
+    let reason = match kind {
+        ValueKind::Undefined => {
+            return minijinja::Error::new(ErrorKind::UndefinedError, "a variable is undefined");
+        }
+        ValueKind::None => "a setting that is left out has no text: ask with `if` first".to_owned(),
+        kind => format!("a template prints no {kind} here"),
+    };
+    minijinja::Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+/// `value` in YAML's flow style (YAML 1.2.2 §7.3.1, §7.4), which readers of YAML 1.1 take the same way.
+fn flow(text: &mut String, value: &Value) -> Result<(), minijinja::Error> {
     match value.kind() {
         ValueKind::None => text.push_str("null"),
         // minijinja would print Python's `True`, which YAML 1.2 takes for text.
         ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number => write!(text, "{value}")?,
-        ValueKind::String => quote(text, value.as_str().unwrap_or_default())?,
+        ValueKind::String | ValueKind::Plain => scalar::quote(text, &self::text(value)?),
         ValueKind::Seq => {
             text.push('[');
             for (at, item) in value.try_iter()?.enumerate() {
-                if at > 0 {
-                    text.push_str(", ");
-                }
-                yaml(text, &item)?;
+                text.push_str(if at > 0 { ", " } else { "" });
+                flow(text, &item)?;
             }
             text.push(']');
         }
-        ValueKind::Undefined => {
-            return Err(minijinja::Error::new(ErrorKind::UndefinedError, "a variable is undefined"));
+        ValueKind::Map => {
+            text.push('{');
+            for (at, key) in value.try_iter()?.enumerate() {
+                text.push_str(if at > 0 { ", " } else { "" });
+                flow(text, &key)?;
+                text.push_str(": ");
+                flow(text, &value.get_item(&key)?)?;
+            }
+            text.push('}');
         }
-        kind => {
-            let reason = format!("a template prints no {kind}");
-            return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
-        }
+        kind => return Err(refused(kind)),
     }
     Ok(())
 }
 
-/// A double-quoted scalar. Every character that YAML 1.1 or 1.2 calls unprintable, or a line break, is
-/// escaped; the rest stands as it is. Escapes of one code unit only: YAML knows no surrogate pairs.
-fn quote(text: &mut String, value: &str) -> std::fmt::Result {
-    text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\t' => text.push_str("\\t"),
-            '\r' => text.push_str("\\r"),
-            '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{a0}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{feff}'
-            | '\u{fffe}'
-            | '\u{ffff}' => write!(text, "\\u{:04x}", u32::from(c))?,
-            _ => text.push(c),
+/// What stands behind the colon of a key: `value` in YAML's block style, its lines `indent` spaces from the left.
+fn block(value: &Value, indent: usize) -> Result<Value, minijinja::Error> {
+    let mut text = String::new();
+    block_into(&mut text, value, indent)?;
+    Ok(Value::from_safe_string(text))
+}
+
+fn block_into(text: &mut String, value: &Value, indent: usize) -> Result<(), minijinja::Error> {
+    let items: Vec<(Option<Value>, Value)> = match value.kind() {
+        ValueKind::Seq => value.try_iter()?.map(|item| (None, item)).collect(),
+        ValueKind::Map => {
+            let keys = value.try_iter()?;
+            keys.map(|key| Ok((Some(key.clone()), value.get_item(&key)?)))
+                .collect::<Result<_, minijinja::Error>>()?
         }
+        _ => Vec::new(),
+    };
+    if items.is_empty() {
+        text.push(' ');
+        return flow(text, value);
     }
-    text.push('"');
+    for (key, item) in items {
+        text.push('\n');
+        text.extend(std::iter::repeat_n(' ', indent));
+        match key {
+            Some(key) => {
+                scalar::key(text, &key.to_string());
+                text.push(':');
+            }
+            None => text.push('-'),
+        }
+        block_into(text, &item, indent + 2)?;
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Template, render};
+
+    #[test]
+    fn blocks_are_readable() {
+        let template = Template { name: "t", text: "a:{{ value | block(2) }}\n" };
+        let none: [&str; 0] = [];
+        let value = minijinja::context! {
+            b => vec![minijinja::Value::from(1), minijinja::context! { c => "x: y", no => none.to_vec() }],
+            d => minijinja::context! {},
+        };
+        let text = render(&template, minijinja::context! { value }).expect("rendered");
+        insta::assert_snapshot!(text, @r#"
+        a:
+          b:
+            - 1
+            -
+              c: "x: y"
+              "no": []
+          d: {}
+        "#);
+    }
 
     const LIST: Template =
         Template { name: "list", text: "# {# not shown #}\nlist: {{ list }}\nlast: {{ list[0] }}\n" };

@@ -66,7 +66,7 @@ impl<'a> Prepared<'a> {
     /// The inputs of the named nodes, of all when none is named.
     pub fn new(site: &'a Site, lock: &Lock, names: &[String]) -> anyhow::Result<Self> {
         let nodes = site.nodes(names)?;
-        let gathered = inputs::gather(&site.cluster, &nodes, lock, &program()?)?;
+        let gathered = inputs::gather((&site.cluster, &nodes), lock, &program()?, &site.vault()?)?;
         Ok(Self { nodes, gathered })
     }
 
@@ -216,8 +216,8 @@ impl Work<'_> {
             let making = roots::Making {
                 cluster: &self.site.cluster,
                 lock: self.lock,
-                overlays: &self.prepared.gathered.overlays,
-                enable: &self.prepared.gathered.enable,
+                overlays: &self.prepared.gathered.overlays[index],
+                enable: &self.prepared.gathered.enable[index],
                 sector_size: self.prepared.gathered.sector_sizes[index],
                 programs: &self.prepared.gathered.programs[index],
                 threads: self.threads,

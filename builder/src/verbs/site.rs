@@ -6,12 +6,14 @@ use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Node};
 use crate::diag::{Progress, Ui};
 use crate::execute::inputs;
 use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootRequest};
+use crate::execute::vault::Keeper;
 use crate::fetch;
 use crate::fetch::mirrors::{Mirrors, Sources};
 use crate::lock::Lock;
+use crate::render::Vault;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Name of the lock, beside the cluster file.
 const LOCK_NAME: &str = "kiln.lock";
@@ -90,6 +92,11 @@ impl Site {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let lock = locking::lock(&request, cache, &drawing, now)?;
         Ok(lock)
+    }
+
+    /// What gives out the secrets that the cluster file refers to.
+    pub fn vault(&self) -> anyhow::Result<Arc<dyn Vault>> {
+        Ok(Arc::new(Keeper::new()))
     }
 
     /// Where packages come from: what the user names, the host's apt sources, the public mirrors.

@@ -2,13 +2,17 @@
 
 use super::base::PathIs;
 use super::{Check, PACKAGE, Rule};
-use crate::cluster::file::OverlayItem;
+use crate::cluster::file::{K3sSection, OverlayItem};
 use crate::cluster::model::Overlay;
 use crate::cluster::overlay::{self, BUILT_IN, LATER, OverlayFile};
 use crate::cluster::read::Text;
+use crate::cluster::settings::{self, RawMap, Reading, Rules, merged};
 use crate::cluster::words;
 use crate::diag::{Fault, Report, nearest};
 use std::path::PathBuf;
+
+/// The overlay whose settings stand in `cluster.k3s`.
+const K3S: &str = "k3s";
 
 const MODULE: Rule = Rule {
     check: words::module,
@@ -24,31 +28,115 @@ const UNIT: Rule = Rule {
     help: "write the unit's whole name, such as `iscsid.socket`",
 };
 
+/// An overlay that is named, before its settings are read.
+#[derive(Clone)]
+pub(super) struct Layer {
+    /// All of it but the settings.
+    overlay: Overlay,
+    rules: Rules,
+    given: Option<RawMap>,
+}
+
 impl Check<'_> {
-    pub(super) fn overlays(&mut self, items: Option<&Vec<OverlayItem>>) -> Vec<Overlay> {
-        let mut overlays = Vec::new();
+    /// The overlays that all nodes have. `k3s` are the settings of the overlay of that name, which is there with them.
+    pub(super) fn layers(
+        &mut self,
+        items: Option<&Vec<OverlayItem>>,
+        k3s: Option<&K3sSection>,
+    ) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        if let Some(K3sSection(given)) = k3s {
+            let name = Text { value: K3S.to_owned(), span: given.0.0.span.clone() };
+            self.known_overlay(&name, Some(given), &mut layers);
+        }
+        self.add_layers(items, &mut layers);
+        for layer in &layers {
+            let twice =
+                k3s.is_some() && layer.overlay.name == K3S && layer.given != k3s.map(|k3s| k3s.0.clone());
+            if twice {
+                let fault = Fault::error("duplicate-overlay", &layer.overlay.span, "k3s has settings twice");
+                self.faults.push(fault.label("here, too").help("keep those of `cluster.k3s`"));
+            }
+        }
+        layers
+    }
+
+    fn add_layers(&mut self, items: Option<&Vec<OverlayItem>>, layers: &mut Vec<Layer>) {
         let mut seen = super::Seen::new("duplicate-overlay", "the overlay", "keep one of the two");
-        for name in items.into_iter().flatten().filter_map(OverlayItem::name) {
+        for item in items.into_iter().flatten() {
+            let name = item.name();
             seen.check(&name.value, &name.span, self.faults);
             if name.value.starts_with('.') || name.value.starts_with('/') {
-                self.folder_overlay(name, &mut overlays);
+                self.folder_overlay(name, item.settings(), layers);
             } else {
-                self.known_overlay(name, &mut overlays);
+                self.known_overlay(name, item.settings(), layers);
+            }
+        }
+    }
+
+    /// The overlays of a node: those of `all`, settled as `settled`, and its own, whose settings go over those.
+    pub(super) fn node_overlays(
+        &mut self,
+        (all, settled): (&[Layer], &[Overlay]),
+        items: Option<&Vec<OverlayItem>>,
+        k3s: Option<&K3sSection>,
+    ) -> Vec<Overlay> {
+        let mut own = Vec::new();
+        if let Some(K3sSection(given)) = k3s {
+            let name = Text { value: K3S.to_owned(), span: given.0.0.span.clone() };
+            self.known_overlay(&name, Some(given), &mut own);
+        }
+        self.add_layers(items, &mut own);
+        let mut overlays = settled.to_vec();
+        for mut layer in own {
+            let name = layer.overlay.name.clone();
+            let shared = all.iter().find(|shared| shared.overlay.name == name);
+            // What another overlay of the node needs is there already.
+            if shared.is_some() && layer.given.is_none() {
+                continue;
+            }
+            if let (Some(under), Some(over)) = (shared.and_then(|shared| shared.given.as_ref()), &layer.given)
+            {
+                layer.given = Some(merged(under, over));
+            }
+            let overlay = self.settle(&layer);
+            match overlays.iter_mut().find(|known| known.name == name) {
+                Some(known) => *known = overlay,
+                None => overlays.push(overlay),
             }
         }
         overlays
     }
 
-    fn known_overlay(&mut self, name: &Text, overlays: &mut Vec<Overlay>) {
-        if overlays.iter().any(|overlay| overlay.name == name.value) {
+    /// The overlays with their settings read.
+    pub(super) fn settled(&mut self, layers: &[Layer]) -> Vec<Overlay> {
+        layers.iter().map(|layer| self.settle(layer)).collect()
+    }
+
+    fn settle(&mut self, layer: &Layer) -> Overlay {
+        let name = &layer.overlay.name;
+        let what = if name == K3S { "k3s".to_owned() } else { format!("the overlay `{name}`") };
+        let mut reading =
+            Reading { faults: self.faults, folder: self.folder, what, place: layer.overlay.span.clone() };
+        let settings = reading.settings(layer.given.as_ref(), &layer.rules, &["name"]);
+        Overlay { settings, ..layer.overlay.clone() }
+    }
+
+    fn known_overlay(&mut self, name: &Text, given: Option<&RawMap>, layers: &mut Vec<Layer>) {
+        // What an earlier one needed is there without settings.
+        if let Some(known) = layers.iter_mut().find(|layer| layer.overlay.name == name.value) {
+            if given.is_some() {
+                known.given = given.cloned();
+                known.overlay.span = name.span.clone();
+            }
             return;
         }
         if let Some((word, document)) = BUILT_IN.iter().find(|(word, _)| *word == name.value) {
             let (file, faults) = overlay::read(document);
             debug_assert!(faults.is_empty(), "{word}: {faults:?}");
             if let Some(file) = file {
-                self.needs(name, &file, overlays);
-                overlays.push(self.overlay(name, None, &file));
+                self.needs(name, &file, layers);
+                layers.push(self.layer(name, None, (&file, given)));
             }
             return;
         }
@@ -67,7 +155,7 @@ impl Check<'_> {
         self.faults.push(fault);
     }
 
-    fn folder_overlay(&mut self, name: &Text, overlays: &mut Vec<Overlay>) {
+    fn folder_overlay(&mut self, name: &Text, given: Option<&RawMap>, layers: &mut Vec<Layer>) {
         let Some(folder) = self.path(name, "overlay-path", PathIs::Folder) else { return };
         let document = folder.join("overlay.yaml");
         let source = match std::fs::read_to_string(&document) {
@@ -109,28 +197,42 @@ impl Check<'_> {
                 enable: here(file.enable),
                 summary: None,
                 span: name.span.clone(),
+                ..file
             };
-            self.needs(name, &file, overlays);
-            overlays.push(self.overlay(name, Some(folder), &file));
+            self.needs(name, &file, layers);
+            layers.push(self.layer(name, Some(folder), (&file, given)));
         }
     }
 
     /// Overlays that this one needs go ahead of it.
-    fn needs(&mut self, name: &Text, file: &OverlayFile, overlays: &mut Vec<Overlay>) {
+    fn needs(&mut self, name: &Text, file: &OverlayFile, layers: &mut Vec<Layer>) {
         for need in file.needs.iter().flatten() {
             // A need that is a folder would let overlays need each other in a circle.
-            self.known_overlay(&Text { value: need.value.clone(), span: name.span.clone() }, overlays);
+            let need = Text { value: need.value.clone(), span: name.span.clone() };
+            self.known_overlay(&need, None, layers);
         }
     }
 
-    fn overlay(&mut self, name: &Text, folder: Option<PathBuf>, file: &OverlayFile) -> Overlay {
+    fn layer(
+        &mut self,
+        name: &Text,
+        folder: Option<PathBuf>,
+        (file, given): (&OverlayFile, Option<&RawMap>),
+    ) -> Layer {
         let last = name.value.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        Overlay {
-            name: last.to_owned(),
+        let overlay = Overlay {
             folder,
             packages: self.set(file.packages.as_ref(), PACKAGE),
             modules: self.set(file.modules.as_ref(), MODULE),
             enable: self.set(file.enable.as_ref(), UNIT),
-        }
+            roles: file.roles(),
+            artefacts: file.artefacts(),
+            seed: file.seed_files(),
+            span: name.span.clone(),
+            ..Overlay::new(last)
+        };
+        // Faults in them were reported when the document was read.
+        let rules = settings::compile(file.settings.as_ref(), &mut Vec::new());
+        Layer { overlay, rules, given: given.cloned() }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn run(site: &Site, record: &Path, names: &[String], ui: &Ui) -> anyh
     }
     let mut plans = Vec::new();
     for node in nodes {
-        let handoff = render::seed(&site.cluster, node)?.handoff;
+        let handoff = render::handoff(&site.cluster, node)?;
         plans.push((node.name.as_str(), choose(&machine, &handoff)));
     }
     if ui.json() {

@@ -1,0 +1,284 @@
+//! What a setting may be: the `settings` of an `overlay.yaml`.
+
+use super::Raw;
+use crate::cluster::read::{Read, Spanned, Text, document, words, wrong_type};
+use crate::cluster::tree::{Tree, Value};
+use crate::diag::{Fault, Span};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+words! {
+    /// What a setting holds.
+    Type, "a type of settings" {
+        /// Any text.
+        Text = "text",
+        /// A whole number.
+        Integer = "integer",
+        /// `true` or `false`.
+        Boolean = "boolean",
+        /// A size with its unit, as a number of bytes.
+        Size = "size",
+        /// A network: an address with its prefix length.
+        Network = "network",
+        /// An IP address.
+        Address = "address",
+        /// A host name or an IP address.
+        Host = "host",
+        /// An `http` or `https` address.
+        Url = "url",
+        /// A secret: where it is kept.
+        Secret = "secret",
+        /// A list of `items`.
+        List = "list",
+        /// Keys of the user's own, all with values like `items`.
+        Map = "map",
+        /// A mapping of `fields`.
+        Object = "object",
+        /// Whatever YAML can hold.
+        Any = "any",
+    }
+}
+
+document! {
+    /// A setting of an overlay.
+    SettingSection, "a setting",
+    required {
+        /// What it holds.
+        kind as "type": Spanned<Type>,
+    }
+    optional {
+        /// One line for people.
+        summary: Text,
+        /// What counts when it is left out. Without it the setting is undefined then, and a template must ask.
+        default: Raw,
+        /// It must be given.
+        required: Spanned<bool>,
+        /// Of `text`: the only texts that are taken.
+        one_of: Vec<Text>,
+        /// Of `text`: characters, `integer`: the number, `list` and `map`: entries, at least.
+        min: Spanned<u32>,
+        /// The same, at most.
+        max: Spanned<u32>,
+        /// Of `list` and `map`: what each entry is.
+        items: Box<SettingSection>,
+        /// Of `object`: what each key is.
+        fields: BTreeMap<String, (Span, SettingSection)>,
+    }
+}
+
+impl<T: Read> Read for Box<T> {
+    const WANT: &'static str = T::WANT;
+    fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
+        T::read(tree, faults).map(Self::new)
+    }
+}
+
+/// What a setting may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// What it holds.
+    pub(crate) kind: Kind,
+    /// One line for people.
+    pub(crate) summary: String,
+    /// What counts when it is left out.
+    pub(crate) default: Option<Raw>,
+    /// It must be given.
+    pub(crate) required: bool,
+    /// The least and the most: of characters, of the number itself, or of entries.
+    pub(crate) range: (Option<u32>, Option<u32>),
+}
+
+/// What a setting holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any text, or one of these when there are any.
+    Text(Vec<String>),
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// Bytes.
+    Size,
+    /// An address with its prefix length.
+    Network,
+    /// An IP address.
+    Address,
+    /// A host name or an IP address.
+    Host,
+    /// An `http` or `https` address.
+    Url,
+    /// Where a secret is kept.
+    Secret,
+    /// Entries that are alike.
+    List(Box<Rule>),
+    /// Keys of the user's own.
+    Map(Box<Rule>),
+    /// These keys.
+    Object(Settings),
+    /// Whatever YAML can hold.
+    Any,
+}
+
+/// Names of settings and what each may be.
+pub(crate) type Settings = BTreeMap<String, Rule>;
+
+/// The rules of `settings`; what an overlay's author got wrong is a fault.
+pub(crate) fn compile(
+    sections: Option<&BTreeMap<String, (Span, SettingSection)>>,
+    faults: &mut Vec<Fault>,
+) -> Settings {
+    let mut settings = Settings::new();
+    for (name, (span, section)) in sections.into_iter().flatten() {
+        if name == "name" {
+            let fault = Fault::error("setting", span, "no setting can be called `name`");
+            faults.push(fault.label("here").help("`name` says which overlay is meant: choose another word"));
+        }
+        settings.extend(rule(section, faults).map(|rule| (name.clone(), rule)));
+    }
+    settings
+}
+
+fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
+    let kind = section.kind.as_ref()?;
+    let wants = |word: &str| {
+        let message = format!("a setting of type `{}` needs `{word}`", kind.value);
+        Fault::error("setting", &kind.span, message)
+            .label("this type")
+            .help(format!("add `{word}:` beside it"))
+    };
+    let mut items = || match &section.items {
+        Some(items) => rule(items, faults).map(Box::new),
+        None => {
+            faults.push(wants("items"));
+            None
+        }
+    };
+    let one_of = section.one_of.iter().flatten().map(|text| text.value.clone()).collect();
+    let compiled = match kind.value {
+        Type::Text => Kind::Text(one_of),
+        Type::Integer => Kind::Integer,
+        Type::Boolean => Kind::Boolean,
+        Type::Size => Kind::Size,
+        Type::Network => Kind::Network,
+        Type::Address => Kind::Address,
+        Type::Host => Kind::Host,
+        Type::Url => Kind::Url,
+        Type::Secret => Kind::Secret,
+        Type::List => Kind::List(items()?),
+        Type::Map => Kind::Map(items()?),
+        Type::Object if section.fields.is_none() => {
+            faults.push(wants("fields"));
+            return None;
+        }
+        Type::Object => Kind::Object(compile(section.fields.as_ref(), faults)),
+        Type::Any => Kind::Any,
+    };
+    Some(Rule {
+        kind: compiled,
+        summary: section.summary.as_ref().map(|text| text.value.clone()).unwrap_or_default(),
+        default: section.default.clone(),
+        required: section.required.as_ref().is_some_and(|required| required.value),
+        range: (section.min.as_ref().map(|min| min.value), section.max.as_ref().map(|max| max.value)),
+    })
+}
+
+impl Rule {
+    /// What is wanted, for messages: "a list", "text".
+    pub(crate) fn want(&self) -> &'static str {
+        match self.kind {
+            Kind::Text(_) | Kind::Host | Kind::Url => "text",
+            Kind::Integer => "a whole number",
+            Kind::Boolean => "true or false",
+            Kind::Size => "a size",
+            Kind::Network => "a network",
+            Kind::Address => "an address",
+            Kind::Secret => "a secret",
+            Kind::List(_) => "a list",
+            Kind::Map(_) | Kind::Object(_) => "a mapping",
+            Kind::Any => "a value",
+        }
+    }
+
+    /// Reports that `tree` is not what was wanted.
+    pub(crate) fn wrong_type(&self, tree: &Tree, faults: &mut Vec<Fault>) {
+        wrong_type(tree, self.want(), faults);
+    }
+
+    /// The rule as a JSON Schema.
+    fn schema(&self) -> serde_json::Value {
+        let (min, max) = self.range;
+        let mut schema = match &self.kind {
+            Kind::Text(one_of) if one_of.is_empty() => json!({"type": "string"}),
+            Kind::Text(one_of) => json!({"type": "string", "enum": one_of}),
+            Kind::Integer => json!({"type": "integer"}),
+            Kind::Boolean => json!({"type": "boolean"}),
+            Kind::Size | Kind::Network | Kind::Address | Kind::Host | Kind::Url => json!({"type": "string"}),
+            Kind::Secret => secret_schema(),
+            Kind::List(items) => json!({"type": "array", "items": items.schema()}),
+            Kind::Map(items) => json!({"type": "object", "additionalProperties": items.schema()}),
+            Kind::Object(fields) => schema(fields),
+            Kind::Any => json!({}),
+        };
+        let words = match &self.kind {
+            Kind::Text(_) => ("minLength", "maxLength"),
+            Kind::List(_) => ("minItems", "maxItems"),
+            Kind::Map(_) => ("minProperties", "maxProperties"),
+            _ => ("minimum", "maximum"),
+        };
+        if let Some(map) = schema.as_object_mut() {
+            map.extend(min.map(|min| (words.0.to_owned(), json!(min))));
+            map.extend(max.map(|max| (words.1.to_owned(), json!(max))));
+            if !self.summary.is_empty() {
+                map.insert("description".to_owned(), json!(self.summary));
+            }
+            if let Some(default) = &self.default {
+                map.insert("default".to_owned(), plain(&default.0));
+            }
+        }
+        schema
+    }
+}
+
+/// Settings as the JSON Schema of their mapping.
+pub(crate) fn schema(settings: &Settings) -> serde_json::Value {
+    let properties: BTreeMap<_, _> = settings.iter().map(|(name, rule)| (name, rule.schema())).collect();
+    let required: Vec<_> = settings.iter().filter(|(_, rule)| rule.required).map(|(name, _)| name).collect();
+    json!({
+        "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+    })
+}
+
+/// The ways to say where a secret is.
+fn secret_schema() -> serde_json::Value {
+    let one = |properties: serde_json::Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+    let text = json!({"type": "string"});
+    json!({"anyOf": [
+        text,
+        one(json!({"secret": text}), &["secret"]),
+        one(json!({"sops": text, "key": text}), &["sops", "key"]),
+        one(json!({"file": text}), &["file"]),
+        one(json!({"env": text}), &["env"]),
+    ]})
+}
+
+/// A tree without its places.
+pub(crate) fn plain(tree: &Tree) -> serde_json::Value {
+    match &tree.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => json!(value),
+        Value::Number(text) => number(text),
+        Value::Text(text) => json!(text),
+        Value::List(items) => items.iter().map(plain).collect(),
+        Value::Map(entries) => entries.iter().map(|entry| (entry.key.clone(), plain(&entry.value))).collect(),
+    }
+}
+
+/// A number as it is written (YAML 1.2.2 §10.3.2).
+pub(crate) fn number(text: &str) -> serde_json::Value {
+    let hex = text.strip_prefix("0x").and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    let integer = hex.or_else(|| text.strip_prefix('+').unwrap_or(text).parse::<i64>().ok());
+    match integer {
+        Some(integer) => json!(integer),
+        None => text.parse::<f64>().map_or_else(|_| json!(text), |float| json!(float)),
+    }
+}

@@ -1,0 +1,409 @@
+//! What a cluster file says of an overlay's settings, read by the overlay's rules.
+
+use super::rule::{Kind, Rule, Settings as Rules, number};
+use super::{Raw, RawMap};
+use crate::cluster::tree::{Entry, Tree, Value};
+use crate::cluster::{size, words};
+use crate::diag::{Fault, Span, nearest};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Names and values of all settings of an overlay: those that are given, and the defaults of the others.
+pub type Settings = BTreeMap<String, Setting>;
+
+/// A value and its place in the cluster file. A default has the place of the overlay's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its bytes in the cluster file.
+    pub span: Span,
+    /// The value.
+    pub value: SettingValue,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingValue {
+    /// Nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number; sizes are bytes.
+    Integer(i64),
+    /// Another number, as it is written.
+    Float(String),
+    /// Text.
+    Text(String),
+    /// Where a secret is kept.
+    Secret(Secret),
+    /// A list.
+    List(Vec<Setting>),
+    /// A mapping, in the order of the file.
+    Map(Vec<(String, Setting)>),
+}
+
+/// Where a secret is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In the cluster file itself.
+    Plain(kiln_contract::secret::Secret),
+    /// A value of a SOPS file.
+    Sops {
+        /// The file, absolute or relative to the working directory.
+        file: PathBuf,
+        /// Keys on the way to the value, with dots between.
+        key: String,
+    },
+    /// A named value of the cluster's own secrets.
+    Stored(String),
+    /// A file that holds nothing else.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+}
+
+/// Says where the secret is, and never what it is.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(_) => f.write_str("a secret in the cluster file"),
+            Self::Sops { file, key } => write!(f, "{key} of {}", file.display()),
+            Self::Stored(name) => write!(f, "the secret {name}"),
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Environment(name) => write!(f, "${name}"),
+        }
+    }
+}
+
+impl Setting {
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            SettingValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+    /// `true`, when it is that.
+    pub fn is_true(&self) -> bool {
+        self.value == SettingValue::Bool(true)
+    }
+    /// The number, if it is one.
+    pub fn integer(&self) -> Option<i64> {
+        match self.value {
+            SettingValue::Integer(number) => Some(number),
+            _ => None,
+        }
+    }
+    /// The entries of a list; none of anything else.
+    pub fn list(&self) -> &[Self] {
+        match &self.value {
+            SettingValue::List(items) => items,
+            _ => &[],
+        }
+    }
+    /// The entries of a mapping; none of anything else.
+    pub fn map(&self) -> &[(String, Self)] {
+        match &self.value {
+            SettingValue::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+    /// A value of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.map().iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+}
+
+/// Reads settings.
+pub(crate) struct Reading<'a> {
+    pub(crate) faults: &'a mut Vec<Fault>,
+    /// Relative paths count from here.
+    pub(crate) folder: &'a Path,
+    /// Whose settings they are, for messages: "the overlay `flux`".
+    pub(crate) what: String,
+    /// The place of what is not in the file: defaults.
+    pub(crate) place: Span,
+}
+
+/// `over` with its keys in place of those of `under`.
+pub(crate) fn merged(under: &RawMap, over: &RawMap) -> RawMap {
+    let entries = |map: &RawMap| match &map.0.0.value {
+        Value::Map(entries) => entries.clone(),
+        _ => Vec::new(),
+    };
+    let over_entries = entries(over);
+    let mut all: Vec<Entry> = entries(under);
+    all.retain(|entry| !over_entries.iter().any(|other| other.key == entry.key));
+    all.extend(over_entries);
+    RawMap(Raw(Tree { span: over.0.0.span.clone(), value: Value::Map(all) }))
+}
+
+impl Reading<'_> {
+    /// The settings that `given` has, by `rules`; the keys `known` are not settings.
+    pub(crate) fn settings(&mut self, given: Option<&RawMap>, rules: &Rules, known: &[&str]) -> Settings {
+        let entries: Vec<&Entry> = match given.map(|given| &given.0.0.value) {
+            Some(Value::Map(entries)) => {
+                entries.iter().filter(|entry| !known.contains(&entry.key.as_str())).collect()
+            }
+            _ => Vec::new(),
+        };
+        let place = given.map_or_else(|| self.place.clone(), |given| first_key(&given.0.0));
+        self.mapping((&entries, &place), rules, &self.what.clone()).into_iter().collect()
+    }
+
+    fn mapping(
+        &mut self,
+        (entries, place): (&[&Entry], &Span),
+        rules: &Rules,
+        what: &str,
+    ) -> Vec<(String, Setting)> {
+        for entry in entries.iter().filter(|entry| !rules.contains_key(&entry.key)) {
+            let all: Vec<&str> = rules.keys().map(String::as_str).collect();
+            let help = match nearest(&entry.key, all.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if all.is_empty() => "it takes none: remove this line".to_owned(),
+                None => format!("it takes {}", all.join(", ")),
+            };
+            let message = format!("{what} has no setting `{}`", entry.key);
+            self.faults
+                .push(Fault::error("unknown-setting", &entry.key_span, message).label("unknown").help(help));
+        }
+        let mut settings = Vec::new();
+        for (name, rule) in rules {
+            let given = entries.iter().find(|entry| entry.key == *name && entry.value.value != Value::Null);
+            let value = match (given, &rule.default) {
+                (Some(entry), _) => self.value(&entry.value, rule, name),
+                // An author's default has no place in the cluster file.
+                (None, Some(default)) => {
+                    let mut default = default.0.clone();
+                    displace(&mut default, place);
+                    self.value(&default, rule, name)
+                }
+                (None, None) => {
+                    if rule.required {
+                        let message = format!("{what} needs its setting `{name}`");
+                        let help = format!("add `{name}:` with {}{}", rule.want(), summary(rule));
+                        self.faults.push(
+                            Fault::error("missing-setting", place, message)
+                                .label("in this mapping")
+                                .help(help),
+                        );
+                    }
+                    // A template may ask for what is left out, and for nothing that an overlay does not know.
+                    Some(Setting { span: place.clone(), value: SettingValue::Null })
+                }
+            };
+            settings.extend(value.map(|value| (name.clone(), value)));
+        }
+        settings
+    }
+
+    fn value(&mut self, tree: &Tree, rule: &Rule, name: &str) -> Option<Setting> {
+        let value = match (&rule.kind, &tree.value) {
+            (Kind::Any, _) => any(tree),
+            (Kind::Secret, _) => SettingValue::Secret(self.secret(tree, name)?),
+            (Kind::Boolean, Value::Bool(value)) => SettingValue::Bool(*value),
+            (Kind::Integer, Value::Number(text)) => match number(text).as_i64() {
+                Some(number) => SettingValue::Integer(number),
+                None => {
+                    rule.wrong_type(tree, self.faults);
+                    return None;
+                }
+            },
+            (Kind::List(items), Value::List(list)) => {
+                SettingValue::List(list.iter().filter_map(|item| self.value(item, items, name)).collect())
+            }
+            (Kind::Map(items), Value::Map(entries)) => SettingValue::Map(
+                entries
+                    .iter()
+                    .filter_map(|entry| {
+                        Some((entry.key.clone(), self.value(&entry.value, items, &entry.key)?))
+                    })
+                    .collect(),
+            ),
+            (Kind::Object(fields), Value::Map(entries)) => {
+                let entries: Vec<&Entry> = entries.iter().collect();
+                let mapping = self.mapping((&entries, &first_key(tree)), fields, &format!("`{name}`"));
+                SettingValue::Map(mapping)
+            }
+            (
+                Kind::Text(_) | Kind::Size | Kind::Network | Kind::Address | Kind::Host | Kind::Url,
+                Value::Text(text),
+            ) => self.text(text, (&rule.kind, name), &tree.span)?,
+            _ => {
+                rule.wrong_type(tree, self.faults);
+                return None;
+            }
+        };
+        self.range(&value, (rule, name), &tree.span)?;
+        Some(Setting { span: tree.span.clone(), value })
+    }
+
+    fn text(&mut self, text: &str, (kind, name): (&Kind, &str), span: &Span) -> Option<SettingValue> {
+        let refused = match kind {
+            Kind::Text(one_of) if !one_of.is_empty() && !one_of.iter().any(|one| one == text) => {
+                let fault = crate::cluster::read::unknown_word(
+                    text,
+                    span,
+                    &format!("a value of `{name}`"),
+                    &one_of.iter().map(String::as_str).collect::<Vec<_>>(),
+                );
+                self.faults.push(fault);
+                return None;
+            }
+            Kind::Size => match size::parse(text) {
+                Ok(bytes) => return Some(SettingValue::Integer(i64::try_from(bytes).unwrap_or(i64::MAX))),
+                Err(reason) => {
+                    Some((format!("a size: {reason}"), "write a number with its unit, such as `20GiB`"))
+                }
+            },
+            Kind::Network if text.parse::<IpNet>().is_err() => Some((
+                "a network: an address with a prefix length (CIDR)".to_owned(),
+                "write it such as `10.42.0.0/16`",
+            )),
+            Kind::Address if text.parse::<IpAddr>().is_err() => {
+                Some(("an IP address".to_owned(), "write it such as `192.168.86.1`, without a prefix length"))
+            }
+            Kind::Host if text.parse::<IpAddr>().is_err() => words::domain(text).err().map(|reason| {
+                (
+                    format!("a host name or an address: {reason}"),
+                    "write it such as `k3s1.local` or `192.168.86.1`",
+                )
+            }),
+            Kind::Url if !is_url(text) => Some((
+                "an address that begins with `http://` or `https://`".to_owned(),
+                "write it with its scheme and its host",
+            )),
+            _ => None,
+        };
+        match refused {
+            None => Some(SettingValue::Text(text.to_owned())),
+            Some((want, help)) => {
+                let message = format!("`{name}` is {text:?}, which is not {want}");
+                self.faults.push(Fault::error("setting", span, message).label("here").help(help));
+                None
+            }
+        }
+    }
+
+    fn range(&mut self, value: &SettingValue, (rule, name): (&Rule, &str), span: &Span) -> Option<()> {
+        let (count, unit) = match value {
+            SettingValue::Integer(number) if rule.kind == Kind::Integer => (*number, ""),
+            SettingValue::Text(text) => {
+                (i64::try_from(text.chars().count()).unwrap_or(i64::MAX), " characters")
+            }
+            SettingValue::List(items) => (i64::try_from(items.len()).unwrap_or(i64::MAX), " entries"),
+            SettingValue::Map(items) if matches!(rule.kind, Kind::Map(_)) => {
+                (i64::try_from(items.len()).unwrap_or(i64::MAX), " entries")
+            }
+            _ => return Some(()),
+        };
+        let (min, max) = rule.range;
+        let help = match (min, max) {
+            (Some(min), _) if count < i64::from(min) => format!("it takes at least {min}{unit}"),
+            (_, Some(max)) if count > i64::from(max) => format!("it takes at most {max}{unit}"),
+            _ => return Some(()),
+        };
+        let has = if unit.is_empty() { "is" } else { "has" };
+        let message = format!("`{name}` {has} {count}{unit}");
+        self.faults.push(Fault::error("setting", span, message).label("here").help(help));
+        None
+    }
+
+    /// Where a secret is kept. In plain text it is taken, with a warning: it is then as safe as the cluster file.
+    pub(crate) fn secret(&mut self, tree: &Tree, name: &str) -> Option<Secret> {
+        let text = |key: &str| match &tree.value {
+            Value::Map(entries) => {
+                entries.iter().find(|entry| entry.key == key).and_then(|entry| match &entry.value.value {
+                    Value::Text(text) if !text.is_empty() => Some(text.clone()),
+                    _ => None,
+                })
+            }
+            _ => None,
+        };
+        let keys: BTreeSet<&str> = match &tree.value {
+            Value::Map(entries) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+            _ => BTreeSet::new(),
+        };
+        let path = |path: String| self.folder.join(path.trim_start_matches("./"));
+        let secret = match &tree.value {
+            Value::Text(text) if !text.is_empty() => {
+                let message = format!("`{name}` is a secret in plain text");
+                let help = "keep it encrypted: `kiln secrets set NAME` asks for it, and `{ secret: NAME }` is written here";
+                self.faults
+                    .push(Fault::warning("plain-secret", &tree.span, message).label("readable").help(help));
+                Some(Secret::Plain(kiln_contract::secret::Secret::new(text.clone())))
+            }
+            _ if keys.len() == 1 && keys.contains("secret") => text("secret").map(Secret::Stored),
+            _ if keys.len() == 1 && keys.contains("file") => text("file").map(path).map(Secret::File),
+            _ if keys.len() == 1 && keys.contains("env") => text("env").map(Secret::Environment),
+            _ if keys.len() == 2 && keys.contains("sops") && keys.contains("key") => {
+                let key = text("key");
+                text("sops").map(path).zip(key).map(|(file, key)| Secret::Sops { file, key })
+            }
+            _ => None,
+        };
+        if secret.is_none() {
+            let message = format!("`{name}` does not say where its secret is");
+            let help = "write `{ secret: NAME }` for one of the cluster's own (`kiln secrets set NAME`), `{ sops: FILE, key: KEY }`, \
+                        `{ file: FILE }` or `{ env: VARIABLE }`";
+            self.faults.push(Fault::error("secret", &tree.span, message).label("here").help(help));
+        }
+        secret
+    }
+}
+
+/// A whole block would be underlined: its first key is enough.
+fn first_key(tree: &Tree) -> Span {
+    match &tree.value {
+        Value::Map(entries) => entries.first().map_or(tree.span.clone(), |entry| entry.key_span.clone()),
+        _ => tree.span.clone(),
+    }
+}
+
+fn displace(tree: &mut Tree, place: &Span) {
+    tree.span = place.clone();
+    match &mut tree.value {
+        Value::List(items) => items.iter_mut().for_each(|item| displace(item, place)),
+        Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+            entry.key_span = place.clone();
+            displace(&mut entry.value, place);
+        }),
+        _ => {}
+    }
+}
+
+fn summary(rule: &Rule) -> String {
+    if rule.summary.is_empty() { String::new() } else { format!(": {}", rule.summary) }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    !host.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+fn any(tree: &Tree) -> SettingValue {
+    match &tree.value {
+        Value::Null => SettingValue::Null,
+        Value::Bool(value) => SettingValue::Bool(*value),
+        Value::Number(text) => match number(text).as_i64() {
+            Some(number) => SettingValue::Integer(number),
+            None => SettingValue::Float(text.clone()),
+        },
+        Value::Text(text) => SettingValue::Text(text.clone()),
+        Value::List(items) => SettingValue::List(
+            items.iter().map(|item| Setting { span: item.span.clone(), value: any(item) }).collect(),
+        ),
+        Value::Map(entries) => SettingValue::Map(
+            entries
+                .iter()
+                .map(|entry| {
+                    let value = Setting { span: entry.value.span.clone(), value: any(&entry.value) };
+                    (entry.key.clone(), value)
+                })
+                .collect(),
+        ),
+    }
+}

@@ -1,0 +1,92 @@
+//! Labels and taints that a node registers with.
+
+use super::{Check, Rule};
+use crate::cluster::read::Text;
+use crate::diag::{Fault, Span};
+use std::collections::BTreeMap;
+
+pub(super) const TAINT: Rule = Rule {
+    check: taint,
+    what: "a taint",
+    code: "taint",
+    help: "write `key=value:NoSchedule`, `key:NoSchedule` (or `PreferNoSchedule`, `NoExecute`)",
+};
+
+/// Prefixes of labels that a node may not give itself (Kubernetes, admission plugin NodeRestriction), but for those of
+/// the second list.
+const RESTRICTED: [&str; 2] = ["kubernetes.io", "k8s.io"];
+const ALLOWED: [&str; 3] = ["node.kubernetes.io", "kubelet.kubernetes.io", "topology.kubernetes.io"];
+
+impl Check<'_> {
+    pub(super) fn labels(
+        &mut self,
+        labels: Option<&BTreeMap<String, (Span, Text)>>,
+    ) -> BTreeMap<String, String> {
+        let mut kept = BTreeMap::new();
+        for (key, (span, value)) in labels.into_iter().flatten() {
+            let fault = match (qualified(key), label_value(&value.value)) {
+                (Err(reason), _) => Some((span, format!("{key:?} is not the key of a label: {reason}"))),
+                (_, Err(reason)) => {
+                    Some((&value.span, format!("{:?} is not the value of a label: {reason}", value.value)))
+                }
+                _ => None,
+            };
+            if let Some((span, message)) = fault {
+                let help = "write such as `example.com/tier: storage`: letters and digits, inside also `-`, `_` and `.`, \
+                            at most 63 of them";
+                self.faults.push(Fault::error("label", span, message).label("here").help(help));
+                continue;
+            }
+            let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+            let within = |names: &[&str]| {
+                names.iter().any(|name| prefix == *name || prefix.ends_with(&format!(".{name}")))
+            };
+            if within(&RESTRICTED) && !within(&ALLOWED) {
+                let message = format!("no node may give itself the label `{key}`");
+                let fault = Fault::error("label", span, message).label("refused by Kubernetes");
+                self.faults.push(fault.help(
+                    "leave it out and set it from outside, `kubectl label node NAME ...`, or take a prefix of your own",
+                ));
+                continue;
+            }
+            kept.insert(key.clone(), value.value.clone());
+        }
+        kept
+    }
+}
+
+/// `[prefix/]name` (Kubernetes, "Labels and Selectors", Syntax and character set).
+fn qualified(key: &str) -> Result<(), &'static str> {
+    let name = match key.split_once('/') {
+        Some((prefix, name)) => {
+            crate::cluster::words::domain(prefix)?;
+            name
+        }
+        None => key,
+    };
+    if name.is_empty() { Err("it is empty") } else { label_value(name) }
+}
+
+fn label_value(text: &str) -> Result<(), &'static str> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match text {
+        _ if text.len() > 63 => Err("it has more than 63 characters"),
+        _ if !text.chars().all(inner) => {
+            Err("it has a character other than letters, digits, `-`, `_` and `.`")
+        }
+        _ if text.starts_with(['-', '_', '.']) || text.ends_with(['-', '_', '.']) => {
+            Err("it doesn't start and end with a letter or digit")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn taint(text: &str) -> Result<(), &'static str> {
+    let Some((what, effect)) = text.rsplit_once(':') else { return Err("it has no effect behind a colon") };
+    if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+        return Err("its effect is none of NoSchedule, PreferNoSchedule and NoExecute");
+    }
+    let (key, value) = what.split_once('=').unwrap_or((what, ""));
+    qualified(key)?;
+    label_value(value)
+}

@@ -1,0 +1,211 @@
+//! What templates of overlays see: the cluster, the node, the settings, and secrets when they ask for them.
+
+use crate::cluster::settings::{Secret, Setting, SettingValue, Settings};
+use crate::cluster::{Cluster, Interface, Node, Role};
+use minijinja::value::{Object, ObjectRepr};
+use minijinja::{Error, ErrorKind, Value, context};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Gives out secrets. Errors are for people and hold no secret.
+pub trait Vault: Send + Sync + fmt::Debug {
+    /// A secret that the cluster file refers to.
+    fn reveal(&self, secret: &Secret) -> Result<String, String>;
+    /// One of the cluster's own, such as `agent_token`, or of the node, such as `node_password`. None when there is no
+    /// secret of that name.
+    fn own(&self, name: &str, node: &str) -> Result<Option<String>, String>;
+}
+
+/// Where a cluster has no secrets, or none are wanted: every question is an error.
+#[derive(Debug)]
+pub struct NoVault;
+
+impl Vault for NoVault {
+    fn reveal(&self, secret: &Secret) -> Result<String, String> {
+        Err(format!("{secret:?} was not read"))
+    }
+    fn own(&self, name: &str, _: &str) -> Result<Option<String>, String> {
+        Err(format!("there is no {name} yet: `kiln secrets init` makes the cluster's own secrets"))
+    }
+}
+
+/// A node's view of everything.
+pub(super) struct View<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) node: &'a Node,
+    pub(super) vault: &'a Arc<dyn Vault>,
+    /// Set when a secret is printed.
+    pub(super) secret: Arc<AtomicBool>,
+}
+
+impl View<'_> {
+    /// The values for the templates of an overlay with these settings.
+    pub(super) fn values(&self, settings: &Settings) -> Value {
+        let nodes: Vec<Value> = self.cluster.nodes.iter().map(|node| self.node_values(node)).collect();
+        let of = |role: Role| -> Vec<Value> {
+            self.cluster
+                .nodes
+                .iter()
+                .filter(|node| node.role == role)
+                .map(|node| self.node_values(node))
+                .collect()
+        };
+        let overlays: BTreeMap<&str, Value> = self
+            .node
+            .overlays
+            .iter()
+            .map(|overlay| (overlay.name.as_str(), self.settings(&overlay.settings)))
+            .collect();
+        context! {
+            cluster => context! {
+                id => self.cluster.id.to_string(),
+                name => &self.cluster.name,
+                endpoint => self.cluster.endpoint.clone().or_else(|| {
+                    self.cluster.first_server().and_then(|server| address(server))
+                }),
+                domain => &self.cluster.domain,
+            },
+            node => self.node_values(self.node),
+            nodes,
+            servers => of(Role::Server),
+            agents => of(Role::Agent),
+            overlay => self.settings(settings),
+            overlays,
+            architecture => self.node.architecture.as_str(),
+            secrets => Value::from_object(Own {
+                vault: Arc::clone(self.vault), node: self.node.name.clone(), seen: Arc::clone(&self.secret),
+            }),
+        }
+    }
+
+    fn node_values(&self, node: &Node) -> Value {
+        let identity = self.cluster.identity(node);
+        let fixed = node.network.fixed.as_ref();
+        let (interface, mac) = match &node.network.interface {
+            Interface::Name(name) => (Some(name), None),
+            Interface::Mac(mac) => (None, Some(mac)),
+        };
+        let servers: Vec<&Node> =
+            self.cluster.nodes.iter().filter(|node| node.role == Role::Server).collect();
+        let place = servers.iter().position(|server| server.name == node.name);
+        context! {
+            name => &node.name,
+            fqdn => self.cluster.fqdn(node),
+            role => node.role.as_str(),
+            first => place == Some(0),
+            // The server that must be there before this one joins.
+            after => place.and_then(|at| at.checked_sub(1)).map(|at| servers[at].name.clone()),
+            address => address(node),
+            prefix => fixed.map(|fixed| fixed.address.prefix_len()),
+            network => fixed.map(|fixed| fixed.address.trunc().to_string()),
+            gateway => fixed.and_then(|fixed| fixed.gateway).map(|gateway| gateway.to_string()),
+            interface,
+            mac,
+            labels => &node.labels,
+            taints => &node.taints,
+            initiator => identity.iscsi_initiator(),
+        }
+    }
+
+    fn settings(&self, settings: &Settings) -> Value {
+        Value::from_pairs(settings.iter().map(|(name, setting)| (name.clone(), self.value(setting))))
+    }
+
+    fn value(&self, setting: &Setting) -> Value {
+        match &setting.value {
+            SettingValue::Null => Value::from(()),
+            SettingValue::Bool(value) => Value::from(*value),
+            SettingValue::Integer(number) => Value::from(*number),
+            SettingValue::Float(text) => {
+                text.parse::<f64>().map_or_else(|_| Value::from(text.as_str()), Value::from)
+            }
+            SettingValue::Text(text) => Value::from(text.as_str()),
+            SettingValue::Secret(secret) => Value::from_object(Hidden {
+                what: What::Named(secret.clone()),
+                vault: Arc::clone(self.vault),
+                seen: Arc::clone(&self.secret),
+                node: self.node.name.clone(),
+            }),
+            SettingValue::List(items) => items.iter().map(|item| self.value(item)).collect(),
+            SettingValue::Map(entries) => {
+                Value::from_pairs(entries.iter().map(|(name, value)| (name.clone(), self.value(value))))
+            }
+        }
+    }
+}
+
+fn address(node: &Node) -> Option<String> {
+    node.network.fixed.as_ref().map(|fixed| fixed.address.addr().to_string())
+}
+
+/// The cluster's own secrets by name.
+#[derive(Debug)]
+struct Own {
+    vault: Arc<dyn Vault>,
+    node: String,
+    seen: Arc<AtomicBool>,
+}
+
+impl Object for Own {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        Some(Value::from_object(Hidden {
+            what: What::Own(key.as_str()?.to_owned()),
+            vault: Arc::clone(&self.vault),
+            node: self.node.clone(),
+            seen: Arc::clone(&self.seen),
+        }))
+    }
+}
+
+#[derive(Debug)]
+enum What {
+    Named(Secret),
+    Own(String),
+}
+
+/// A secret: it is asked for when it is printed, and whoever prints it is remembered.
+#[derive(Debug)]
+struct Hidden {
+    what: What,
+    vault: Arc<dyn Vault>,
+    node: String,
+    seen: Arc<AtomicBool>,
+}
+
+impl Object for Hidden {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+    fn is_true(self: &Arc<Self>) -> bool {
+        true
+    }
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.seen.store(true, Ordering::Relaxed);
+        match self.text() {
+            Ok(text) => f.write_str(&text),
+            // fmt::Error has no words: `reveal` in the template environment asks first and has them.
+            Err(_) => Err(fmt::Error),
+        }
+    }
+}
+
+impl Hidden {
+    fn text(&self) -> Result<String, String> {
+        match &self.what {
+            What::Named(secret) => self.vault.reveal(secret),
+            What::Own(name) => match self.vault.own(name, &self.node)? {
+                Some(text) => Ok(text),
+                None => Err(format!("the cluster has no secret `{name}`")),
+            },
+        }
+    }
+}
+
+/// The text of a value that is a secret, when it is one.
+pub(super) fn revealed(value: &Value) -> Result<Option<String>, Error> {
+    let Some(hidden) = value.downcast_object_ref::<Hidden>() else { return Ok(None) };
+    hidden.seen.store(true, Ordering::Relaxed);
+    hidden.text().map(Some).map_err(|reason| Error::new(ErrorKind::InvalidOperation, reason))
+}
