@@ -2,6 +2,7 @@
 //! counts only when none was.
 
 mod base;
+mod cross;
 mod disks;
 mod iscsi;
 mod kubernetes;
@@ -14,7 +15,7 @@ use super::file::{API_VERSION, ClusterFile, NodeSection, SecretsSection};
 use super::model::{Architecture, Cluster, Disks, Interface, Node, Overlay, Role, Secrets, User};
 use super::read::{Spanned, Text};
 use super::{identity, words};
-use crate::diag::{Fault, Span, nearest};
+use crate::diag::{Fault, Severity, Span, nearest};
 use kiln_contract::memory::Memory;
 use kubernetes::TAINT;
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,7 +137,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         check.iscsi(&sections.value, &mut nodes, &around);
     }
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
-    Some(Cluster {
+    let cluster = Cluster {
         id,
         name: name?,
         endpoint,
@@ -145,7 +146,12 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         secrets,
         ssh_password_authentication: ssh.is_some_and(|ssh| ssh.value),
         nodes,
-    })
+    };
+    // Of a file with other faults the parts are not known well enough.
+    if check.faults.iter().all(|fault| fault.severity == Severity::Warning) {
+        check.cross(&cross::Both { cluster: &cluster, file });
+    }
+    Some(cluster)
 }
 
 /// What nodes have from the rest of the file.

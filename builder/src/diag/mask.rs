@@ -120,6 +120,19 @@ fn password_values(source: &str, bytes: &mut [u8]) {
     }
 }
 
+/// The same text with stars in these places. Every byte keeps its place.
+pub(super) fn spans<'a>(source: &str, spans: impl Iterator<Item = &'a super::Span>) -> String {
+    let mut bytes = source.as_bytes().to_vec();
+    for span in spans {
+        let (start, end) = (span.start.min(bytes.len()), span.end.min(bytes.len()));
+        for byte in bytes.get_mut(start..end).into_iter().flatten().filter(|byte| **byte != b'\n') {
+            *byte = b'*';
+        }
+    }
+    // Spans are whole characters: what is left is text.
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::mask;

@@ -10,6 +10,9 @@ pub use ui::{Colour, Progress, Ui, Wish};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// Codes of faults whose places hold secrets.
+const SECRET_CODES: [&str; 2] = ["plain-secret", "secret"];
+
 /// A byte range of the source.
 pub type Span = Range<usize>;
 
@@ -99,6 +102,10 @@ impl Report {
         }
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
         faults.dedup();
+        // What is known to be a secret by its place is not shown either, whatever it looks like.
+        let secrets = faults.iter().filter(|fault| SECRET_CODES.contains(&fault.code));
+        let source = mask::spans(source, secrets.map(|fault| &fault.span));
+        let source = source.as_str();
         let starts = source.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(starts).collect();
         Self { file: file.to_owned(), source: mask::mask(source), lines, faults }
