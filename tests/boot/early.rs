@@ -7,11 +7,15 @@ use kiln_qemu::{Disk, Error, Firmware, Kernel, Machine, Running, Wanted};
 use kiln_tests::{die, shared};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The port on which the first boot tells its steps; a test says it in its own words, as a user's tool would have to.
 pub(crate) const EVENTS: &str = "org.kiln.events";
+
+/// What abort(3) ends a process with.
+const SIGABRT: i32 = 6;
 
 /// systemd.special(7): it stops what runs, which is nothing yet, and turns the machine off.
 const OFF: &str = "systemd.unit=poweroff.target";
@@ -115,20 +119,25 @@ impl Boot {
 
 /// The next event, or nothing when the machine has turned itself off. Its failure screen ends the test.
 pub(crate) fn next(running: &mut Running) -> Option<Told> {
+    next_or_end(running).unwrap_or_else(|error| die(&format!("{error}\n{}", running.console())))
+}
+
+/// The same; the error is QEMU's.
+fn next_or_end(running: &mut Running) -> Result<Option<Told>, Error> {
     let wanted =
         [Wanted::Port(EVENTS), Wanted::Console("this machine can't start"), Wanted::Console("Kernel panic")];
     match running.wait_for(&wanted, patience()) {
         Ok(seen) if seen.which == 0 => {
             let event =
                 serde_json::from_str(&seen.line).unwrap_or_else(|e| die(&format!("{e}: {}", seen.line)));
-            Some(Told { event, at: seen.at })
+            Ok(Some(Told { event, at: seen.at }))
         }
         Ok(_) => {
             let _ = running.expect("Press Enter to reboot", Instant::now() + Duration::from_secs(5));
             die(&format!("the node did not come up:\n{}", running.console()))
         }
-        Err(Error::Ended { status, .. }) if status.success() => None,
-        Err(error) => die(&format!("{error}\n{}", running.console())),
+        Err(Error::Ended { status, .. }) if status.success() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -142,6 +151,28 @@ pub(crate) fn run(machine: &Machine) -> Boot {
     to_the_end(machine.start().unwrap(), |_, _| ())
 }
 
+/// Boots to where the system would begin; nothing when QEMU itself was stopped by one of its own assertions, which says
+/// nothing about the guest but that its power went.
+pub(crate) fn boot_unless_aborted(disks: &[Disk]) -> Option<Boot> {
+    let mut running = until_system(disks).start().unwrap();
+    let mut told = Vec::new();
+    loop {
+        match next_or_end(&mut running) {
+            Ok(Some(event)) => told.push(event),
+            Ok(None) => return Some(whole(told, &running)),
+            Err(Error::Ended { status, .. }) if status.signal() == Some(SIGABRT) => return None,
+            Err(error) => die(&format!("{error}\n{}", running.console())),
+        }
+    }
+}
+
+fn whole(told: Vec<Told>, running: &Running) -> Boot {
+    let boot = Boot { told, console: running.console() };
+    // Without this the machine ended before the system began.
+    assert!(boot.done().contains(&"mount".to_owned()), "{:#?}\n{}", boot.told, boot.console);
+    boot
+}
+
 /// Waits for the end of a machine that turns itself off there. `each` sees every event as it comes.
 pub(crate) fn to_the_end(mut running: Running, mut each: impl FnMut(&mut Running, &Told)) -> Boot {
     let mut told = Vec::new();
@@ -149,10 +180,7 @@ pub(crate) fn to_the_end(mut running: Running, mut each: impl FnMut(&mut Running
         each(&mut running, &event);
         told.push(event);
     }
-    let boot = Boot { told, console: running.console() };
-    // Without this the machine ended before the system began.
-    assert!(boot.done().contains(&"mount".to_owned()), "{:#?}\n{}", boot.told, boot.console);
-    boot
+    whole(told, &running)
 }
 
 /// Boots to a screen that begins with these words, at which Enter must reboot the machine, and gives it.

@@ -2,6 +2,7 @@
 //! mount what is on it, and to take a key press when that fails. Drivers for everything else load from the root.
 
 use super::Program;
+use kiln_contract::encryption;
 
 /// Directories below `kernel/` of which every module is taken, those in deeper directories not.
 pub(super) const DIRECTORIES: &[&str] = &[
@@ -105,22 +106,7 @@ pub(super) const EXCEPT: &[&str] = &[
 pub(super) const fn of(program: Program) -> &'static [&'static str] {
     match program {
         Program::Xfs => &["xfs", "libcrc32c"],
-        // LUKS2 as cryptsetup formats it: aes-xts-plain64 and SHA-256. For a cipher that OpenSSL lacks, cryptsetup asks
-        // the kernel (AF_ALG).
-        Program::Luks => &[
-            "dm_mod",
-            "dm_crypt",
-            "xts",
-            "ecb",
-            "aes_generic",
-            "aesni_intel",
-            "sha256_generic",
-            "sha512_generic",
-            "sha256_ssse3",
-            "sha512_ssse3",
-            "algif_skcipher",
-            "algif_hash",
-        ],
-        Program::Tpm2 => &["tpm_tis", "tpm_crb"],
+        Program::Luks => encryption::MODULES,
+        Program::Tpm2 => encryption::TPM_MODULES,
     }
 }

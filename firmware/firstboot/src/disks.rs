@@ -2,6 +2,7 @@
 
 use crate::block::Block;
 use kiln_contract::partition as types;
+use kiln_contract::plan::human;
 use kiln_formats::gpt;
 use std::fmt::Write as _;
 use std::fs;
@@ -160,14 +161,6 @@ fn partition_devices(disk: &Path) -> Vec<(u32, String)> {
 
 fn attribute(directory: &Path, name: &str) -> String {
     fs::read_to_string(directory.join(name)).unwrap_or_default().trim().to_owned()
-}
-
-/// `1.5 GiB`.
-pub(crate) fn human(bytes: u64) -> String {
-    let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    let (unit, one) = units.into_iter().find(|(_, one)| bytes >= *one).unwrap_or(("B", 1));
-    let tenths = bytes / one * 10 + bytes % one * 10 / one;
-    if one == 1 { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
 }
 
 /// Everything that was found, as lines of at most 80 columns.

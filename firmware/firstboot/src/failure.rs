@@ -4,6 +4,7 @@ use crate::choose::Reason;
 use crate::disks::{self, Disk};
 use crate::{format, luks, partition};
 use kiln_contract::handoff;
+use kiln_contract::plan::human;
 use std::io;
 use uuid::Uuid;
 
@@ -58,7 +59,7 @@ pub(crate) enum Failure {
     OwnTable { disk: Box<Disk>, error: String },
     /// No room for the partitions that the first boot makes.
     #[error(
-        "the booted disk is too small: it has {}, and this node needs {}", disks::human(*disk_size), disks::human_up(*needed)
+        "the booted disk is too small: it has {}, and this node needs {}", human(*disk_size), disks::human_up(*needed)
     )]
     NoRoom { disk_size: u64, needed: u64 },
     /// The booted disk's own table, again.

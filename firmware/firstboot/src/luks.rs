@@ -15,27 +15,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// Kernel modules that cryptsetup and dm-crypt ask for by name, which nobody loads for them in an initramfs, and those
-/// of TPMs that have no bus to be found on.
-pub(crate) const MODULES: [&str; 16] = [
-    "dm_mod",
-    "dm_crypt",
-    "xts",
-    "ecb",
-    "aes_generic",
-    "aesni_intel",
-    "sha256_generic",
-    "sha512_generic",
-    "sha256_ssse3",
-    "sha512_ssse3",
-    "af_alg",
-    "algif_skcipher",
-    "algif_hash",
-    "tpm_crb",
-    "tpm_tis",
-    "crypto_simd",
-];
-
 const CRYPTSETUP: &str = "/usr/sbin/cryptsetup";
 const ENROLL: &str = "/usr/bin/systemd-cryptenroll";
 /// A LUKS2 header begins with one of these, at these offsets (LUKS2 On-Disk Format Specification 1.1.4, section 2.1:

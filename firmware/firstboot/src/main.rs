@@ -51,6 +51,7 @@ use cmdline::CommandLine;
 use consent::Consent;
 use console::Console;
 use failure::Failure;
+use kiln_contract::encryption;
 use kiln_contract::machine::Machine;
 use kiln_contract::plan::{Plan, in_words, table};
 use modules::Modules;
@@ -113,7 +114,7 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     steps.note("seed", "", &format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
 
     if handoff.disks.encrypts() {
-        modules.load_all(&luks::MODULES, steps.console());
+        modules.load_all(&[encryption::MODULES, encryption::TPM_MODULES].concat(), steps.console());
     }
     let own = state::plan(&booted, &handoff)?;
     let (machine, plan) = steps.run("disks", "", |steps| {

@@ -1,10 +1,10 @@
 //! The disk that was booted: its table reaches to the disk's real end, and has the partitions that the image leaves
 //! to the first boot. Pure: a table as it was found in, the table as it must be out.
 
-use crate::disks::human;
 use crate::failure::Failure;
 use kiln_contract::handoff::Handoff;
 use kiln_contract::partition as types;
+use kiln_contract::plan::human;
 use kiln_formats::gpt::{Found, Partition, Table};
 
 /// Least size of the state partition (bytes): container images of k3s alone take most of it.

@@ -12,6 +12,7 @@ use crate::steps::Steps;
 use crate::{DEV, SYSFS, partition, seed, swap, sys};
 use kiln_contract::handoff::Handoff;
 use kiln_contract::partition::{LABEL_STATE, LABEL_SWAP};
+use kiln_contract::plan::human;
 use kiln_contract::policy::{Encryption, FileSystem, Key};
 use kiln_formats::ext4::read::FileSystem as Ext4;
 use kiln_formats::gpt;
@@ -82,7 +83,7 @@ fn swap_area(steps: &mut Steps, (booted, own): (&Booted, &Own), handoff: &Handof
         let text = format!(
             "no swap: the cluster file asks for {} of it, and the booted disk {} was divided before it did; write the \
              node's disk.img to it again (what is in /var is lost), or leave `swap` out",
-            crate::disks::human(wanted.bytes),
+            human(wanted.bytes),
             disk.name
         );
         return steps.problem(text);
@@ -98,7 +99,7 @@ fn swap_area(steps: &mut Steps, (booted, own): (&Booted, &Own), handoff: &Handof
         swap::make(&device, size, (wanted.filesystem, LABEL_SWAP))
     };
     match make() {
-        Ok(true) => steps.note("format", LABEL_SWAP, &format!("swap area of {}", crate::disks::human(size))),
+        Ok(true) => steps.note("format", LABEL_SWAP, &format!("swap area of {}", human(size))),
         Ok(false) => {}
         Err(error) => steps.problem(format!("no swap: the swap partition of {}: {error}", disk.name)),
     }
@@ -210,7 +211,7 @@ fn grow(steps: &mut Steps, device: &Path, target: &str) -> Result<(), Failure> {
     steps.run("grow", &source, |_| {
         let mounted = File::open(target).map_err(failed)?;
         sys::grow_ext4(&mounted, whole).map_err(failed)?;
-        let bytes = crate::disks::human(whole * block_size);
+        let bytes = human(whole * block_size);
         Ok::<_, Failure>(((), format!("file system of {bytes}")))
     })
 }

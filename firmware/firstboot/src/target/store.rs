@@ -2,6 +2,7 @@
 
 use crate::format;
 use kiln_contract::iscsi;
+use kiln_contract::plan::human;
 use kiln_contract::policy::{Policy, Rule, Use};
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -213,7 +214,7 @@ fn file(folder: &Path, name: &str, bytes: u64) -> Result<Made, Error> {
 }
 
 fn stays(has: u64, asked: u64) -> String {
-    let (has, asked) = (crate::disks::human(has), crate::disks::human(asked));
+    let (has, asked) = (human(has), human(asked));
     format!("has {has} and the cluster file asks for {asked}: it stays as it is")
 }
 
