@@ -25,7 +25,7 @@ const ALIGNMENT: u64 = 1 << 20;
 /// kind that libblkid knows lie there (ZFS has the most: four labels of 256 KiB, two at each end).
 const WIPED: u64 = 4 << 20;
 /// Where a new file system is mounted to put the first files on it.
-const WORKSHOP: &str = "/data";
+const WORKSHOP: &str = "/run/kiln/data";
 
 /// A slot whose disk is there and ready.
 #[derive(Debug, Clone, Copy)]
@@ -254,11 +254,12 @@ fn make_file_system(device: &Path, (rule, slot): (&Rule, &Slot)) -> Result<(), E
     }
     let top = Path::new(WORKSHOP);
     let write = || -> io::Result<()> {
-        let _ = std::fs::create_dir(top);
+        std::fs::create_dir_all(top)?;
         let flags = Flags::NOSUID | Flags::NODEV | Flags::NOEXEC;
         sys::mount(&device.to_string_lossy(), WORKSHOP, rule.filesystem.as_str(), (flags, ""))?;
         let written = longhorn::prepare(top, slot).and_then(|()| sys::sync_file_system(top));
         sys::unmount(WORKSHOP)?;
+        let _ = std::fs::remove_dir(top);
         written
     };
     write().map_err(|error| Error::Files { slot: slot.name.clone(), error })

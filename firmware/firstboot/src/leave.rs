@@ -26,12 +26,7 @@ pub(crate) fn behind(
         move |error| Failure::Root { what, error }
     };
     hand_on(handoff).map_err(failed("keep the handoff document in /run"))?;
-    let record = steps.finish(Outcome {
-        cluster: handoff.cluster.name.clone(),
-        node: handoff.node.name.clone(),
-        plan,
-        default_disks_config: default_disks_config(present.iter().map(|found| (found.rule, found.slot))),
-    });
+    let record = steps.finish(outcome(handoff, plan, present));
     record::write(Path::new("/"), BOOT_RECORD, &record).map_err(failed("write the record of this boot"))?;
     let root = Path::new(ROOT);
     if wrote || !root.join(RECORD.trim_start_matches('/')).exists() {
@@ -40,8 +35,18 @@ pub(crate) fn behind(
     Ok(())
 }
 
+/// What a record says of these disks.
+pub(crate) fn outcome(handoff: &Handoff, plan: Plan, present: &[Present<'_>]) -> Outcome {
+    Outcome {
+        cluster: handoff.cluster.name.clone(),
+        node: handoff.node.name.clone(),
+        plan,
+        default_disks_config: default_disks_config(present.iter().map(|found| (found.rule, found.slot))),
+    }
+}
+
 /// The document may hold secrets: nobody but root reads it.
-fn hand_on(handoff: &Handoff) -> io::Result<()> {
+pub(crate) fn hand_on(handoff: &Handoff) -> io::Result<()> {
     let path = Path::new(RUNTIME_PATH);
     let folder = path.parent().unwrap_or(Path::new("/run"));
     DirBuilder::new().recursive(true).mode(0o755).create(folder)?;

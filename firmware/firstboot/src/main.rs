@@ -38,6 +38,7 @@ mod rescue;
 mod seed;
 mod state;
 mod steps;
+mod stock;
 mod survey;
 mod swap;
 mod switch;
@@ -77,12 +78,13 @@ fn main() -> ExitCode {
         Some("report") => report::run(),
         Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
+        Some("data-disks") => stock::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("luns") => luns::run(),
         Some("luns-stop") => luns::stop(),
         Some("target") => target::run(),
         _ => {
             eprintln!(
-                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report or disks"
+                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report, disks or data-disks"
             );
             ExitCode::from(2)
         }

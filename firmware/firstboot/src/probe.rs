@@ -28,9 +28,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         }
     };
     let here = roots.sysfs == Path::new(crate::SYSFS);
-    let mounts =
-        if here { fs::read_to_string("/proc/self/mounts").unwrap_or_default() } else { String::new() };
-    let booted = source(&mounts).and_then(|name| inventory::whole_disk(&roots.sysfs, &name));
+    let booted = if here { booted() } else { None };
     let mut machine = inventory::machine(&roots.sysfs, &roots.dev, booted.as_deref());
     if !inventory::can_probe() {
         eprintln!(
@@ -51,6 +49,12 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Kernel name of the disk that the running system was booted from, where it can be told.
+pub(crate) fn booted() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    source(&mounts).and_then(|name| inventory::whole_disk(Path::new(crate::SYSFS), &name))
 }
 
 impl Roots {
