@@ -41,7 +41,10 @@ pub(crate) fn outcome(handoff: &Handoff, plan: Plan, present: &[Present<'_>]) ->
         cluster: handoff.cluster.name.clone(),
         node: handoff.node.name.clone(),
         plan,
-        default_disks_config: default_disks_config(present.iter().map(|found| (found.rule, found.slot))),
+        default_disks_config: default_disks_config(
+            present.iter().map(|found| (found.rule, found.slot)),
+            handoff.iscsi.iter().flat_map(|iscsi| &iscsi.luns),
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What Longhorn finds on a disk, and what it is told of it.
 
+use kiln_contract::iscsi::Lun;
 use kiln_contract::policy::{Rule, Slot, Use};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -36,28 +37,34 @@ pub(crate) fn prepare_as(top: &Path, (name, uuid): (&str, Uuid)) -> io::Result<(
     fs::rename(&new, &path)
 }
 
-/// The annotation `node.longhorn.io/default-disks-config` for the disks that are there; nothing without any.
+/// The annotation `node.longhorn.io/default-disks-config` for the disks that are there and for folders on LUNs, which
+/// come when the network does: Longhorn takes a disk for failed until then. Nothing without any.
 pub(crate) fn default_disks_config<'a>(
     present: impl Iterator<Item = (&'a Rule, &'a Slot)>,
+    luns: impl Iterator<Item = &'a Lun>,
 ) -> Option<String> {
-    let disks: Vec<Value> = present
-        .filter(|(rule, _)| rule.usage == Use::Longhorn)
-        .filter_map(|(rule, slot)| {
-            let path = slot.mount_point.as_deref()?;
-            Some(json!({
-                "name": &slot.name, "path": path, "allowScheduling": true,
-                "storageReserved": rule.reserved, "tags": &rule.tags,
-            }))
-        })
-        .collect();
-    (!disks.is_empty()).then(|| Value::Array(disks).to_string())
+    let disks = present.filter(|(rule, _)| rule.usage == Use::Longhorn).filter_map(|(rule, slot)| {
+        let path = slot.mount_point.as_deref()?;
+        Some(json!({
+            "name": &slot.name, "path": path, "allowScheduling": true,
+            "storageReserved": rule.reserved, "tags": &rule.tags,
+        }))
+    });
+    let folders = luns.filter_map(|lun| {
+        let path = format!("{}/{}", lun.mount_point, lun.longhorn.as_ref()?.folder);
+        Some(json!({ "name": &lun.name, "path": path, "allowScheduling": true, "storageReserved": 0, "tags": [] }))
+    });
+    let all: Vec<Value> = disks.chain(folders).collect();
+    (!all.is_empty()).then(|| Value::Array(all).to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{default_disks_config, prepare};
     use crate::data::tests::rule;
+    use kiln_contract::iscsi::{Longhorn, Lun};
     use std::fs;
+    use uuid::Uuid;
 
     #[test]
     fn what_is_there_is_kept_and_what_is_useless_is_not() {
@@ -80,11 +87,21 @@ mod tests {
     #[test]
     fn the_annotation_names_the_disks_that_are_there() {
         let rule = rule("sdf", 2);
-        let text = default_disks_config(std::iter::once((&rule, &rule.slots[1]))).unwrap();
+        let text =
+            default_disks_config(std::iter::once((&rule, &rule.slots[1])), std::iter::empty()).unwrap();
         assert_eq!(
             text,
             r#"[{"allowScheduling":true,"name":"sdf-2","path":"/mnt/longhorn/sdf-2","storageReserved":1073741824,"tags":["ssd"]}]"#
         );
-        assert_eq!(default_disks_config(std::iter::empty()), None);
+        let lun = Lun {
+            longhorn: Some(Longhorn { folder: "longhorn".to_owned(), uuid: Uuid::from_u128(1) }),
+            ..crate::luns::lun()
+        };
+        let text = default_disks_config(std::iter::empty(), std::iter::once(&lun)).unwrap();
+        assert_eq!(
+            text,
+            r#"[{"allowScheduling":true,"name":"storage","path":"/storage/longhorn","storageReserved":0,"tags":[]}]"#
+        );
+        assert_eq!(default_disks_config(std::iter::empty(), std::iter::empty()), None);
     }
 }

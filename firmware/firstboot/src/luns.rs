@@ -6,6 +6,9 @@ mod login;
 mod mount;
 mod session;
 
+#[cfg(test)]
+pub(crate) use content::tests::lun;
+
 use crate::console::announce;
 use crate::handed;
 use crate::{DEV, SYSFS};

@@ -168,7 +168,7 @@ pub(super) mod tests {
 
     const CLUSTER: Uuid = Uuid::from_u128(9);
 
-    pub(in crate::luns) fn lun() -> Lun {
+    pub(crate) fn lun() -> Lun {
         Lun {
             name: "storage".to_owned(),
             host: "10.0.0.1".to_owned(),
