@@ -4,6 +4,7 @@ use super::authority::Authority;
 use super::secret::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// Version of the document.
@@ -30,8 +31,7 @@ impl<'de> Deserialize<'de> for Sealed {
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
     pub(super) version: u32,
-    /// Name of the cluster.
-    pub(super) cluster: String,
+    pub(super) cluster: Cluster,
     /// Whom the file is encrypted to: an age file does not say it.
     pub(super) recipients: Vec<String>,
     /// Key of recorded digests; 64 hexadecimal digits.
@@ -42,6 +42,15 @@ pub(super) struct Document {
     pub(super) nodes: BTreeMap<String, NodeSecrets>,
     /// What `kiln secrets set` was given.
     pub(super) values: BTreeMap<String, Dated>,
+}
+
+/// Whose secrets these are.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    /// Identifier of the cluster; it stays when the cluster is renamed and keeps its `id`.
+    pub(super) id: Uuid,
+    pub(super) name: String,
 }
 
 /// A secret and when it was made, RFC 3339.

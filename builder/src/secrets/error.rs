@@ -95,7 +95,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// Not a recipient.
-    #[error("{text:?} is no recipient: {reason}; a recipient is an age public key (`age1...`) or an SSH public key (`ssh-ed25519 ...`, `ssh-rsa ...`)")]
+    #[error(
+        "{text:?} is no recipient: {reason}; a recipient is an age public key (`age1...`) or an SSH public key (`ssh-ed25519 ...`, `ssh-rsa ...`)"
+    )]
     NotARecipient {
         /// As written, cut; never a private key.
         text: String,
@@ -133,7 +135,9 @@ pub enum Error {
         name: String,
     },
     /// Not a name for a value.
-    #[error("{name:?} is no name for a value: up to 64 letters, digits, `.`, `_` and `-`, a letter or digit first")]
+    #[error(
+        "{name:?} is no name for a value: up to 64 letters, digits, `.`, `_` and `-`, a letter or digit first"
+    )]
     NotAName {
         /// As given.
         name: String,

@@ -141,7 +141,8 @@ impl Identities {
         if text.trim_start().starts_with("-----BEGIN ") {
             self.keys.push(ssh(text, place)?);
         } else {
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+            {
                 let reason = match line.parse() {
                     Ok(key) => {
                         self.keys.push(Key::X25519(Box::new(key)));
@@ -175,9 +176,10 @@ fn ssh(text: &str, place: &str) -> Result<Key, Error> {
             place,
             "the SSH key has a passphrase, which kiln does not ask for; use an age identity",
         )),
-        age::ssh::Identity::Unsupported(_) => {
-            Err(not_usable(place, "the SSH key is of a type that cannot decrypt; ssh-ed25519 and ssh-rsa can"))
-        }
+        age::ssh::Identity::Unsupported(_) => Err(not_usable(
+            place,
+            "the SSH key is of a type that cannot decrypt; ssh-ed25519 and ssh-rsa can",
+        )),
     }
 }
 
@@ -197,4 +199,3 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     text.map(|text| Zeroizing::new(text.to_owned()))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not a text of keys"))
 }
-

@@ -3,21 +3,31 @@
 
 use super::Error;
 use super::authority::Authority;
-use super::document::{Certified, Dated, Document, HostKey, NodeSecrets, Sealed, ServiceAccount, Tokens, VERSION};
+use super::document::{
+    Certified, Cluster, Dated, Document, HostKey, NodeSecrets, Sealed, ServiceAccount, Tokens, VERSION,
+};
 use super::secret::Secret;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
-use p256::pkcs8::DecodePrivateKey as _;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
 use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use rsa::rand_core::{OsRng, RngCore as _};
-use ssh_key::{Algorithm, LineEnding, PrivateKey};
+use sec1::der::SecretDocument;
+use sec1::der::asn1::ObjectIdentifier;
+use sec1::der::pem::PemLabel as _;
+use sec1::pkcs8::PrivateKeyInfo;
+use sec1::{EcParameters, EcPrivateKey, LineEnding};
+use ssh_key::{Algorithm, PrivateKey};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use zeroize::Zeroizing;
 
 /// Bits of the service-account key, as k3s makes it.
 const RSA_BITS: usize = 2048;
+/// Object identifier of the curve P-256, prime256v1 (RFC 5480 §2.1.1.1).
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 /// Years for which an authority is valid, as k3s makes it.
 const YEARS: i16 = 10;
 
@@ -58,10 +68,10 @@ pub(super) fn identity() -> age::x25519::Identity {
 }
 
 /// A document for a new cluster, without nodes.
-pub(super) fn document(cluster: &str) -> Result<Document, Error> {
+pub(super) fn document(cluster: Cluster) -> Result<Document, Error> {
     Ok(Document {
         version: VERSION,
-        cluster: cluster.to_owned(),
+        cluster,
         recipients: Vec::new(),
         digest_key: random_hex::<32>()?,
         authorities: authorities()?,
@@ -87,8 +97,11 @@ fn certified(authority: Authority) -> Result<Certified, Error> {
     let name = format!("{}-ca@{}", authority.common_name(), now.as_second());
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+    ];
     // Valid from the day before: what k3s signs begins when its CA does, and clocks differ.
     let today = now.to_zoned(TimeZone::UTC).date();
     let from = today.saturating_sub(1.day());
@@ -99,18 +112,24 @@ fn certified(authority: Authority) -> Result<Certified, Error> {
     params.not_before = from;
     params.not_after = until;
     let certificate = params.self_signed(&key).map_err(failed(what))?;
-    let der = Zeroizing::new(key.serialize_der());
-    // RFC 5915, which k3s writes and every version of it reads.
-    let key = p256::SecretKey::from_pkcs8_der(&der).map_err(failed(what))?;
-    let key = key.to_sec1_pem(p256::pkcs8::LineEnding::LF).map_err(failed(what))?;
+    let key = elliptic_key(&Zeroizing::new(key.serialize_der())).map_err(failed(what))?;
     Ok(Certified { made: now.to_string(), certificate: certificate.pem(), key: Sealed(Secret::new(key)) })
+}
+
+/// From PKCS #8 to the PEM of RFC 5915, which is what k3s writes itself. The curve must be named in it: OpenSSL and
+/// Go read no key without.
+fn elliptic_key(pkcs8: &[u8]) -> sec1::Result<Zeroizing<String>> {
+    let outer = PrivateKeyInfo::try_from(pkcs8).map_err(sec1::Error::Pkcs8)?;
+    let mut key = EcPrivateKey::try_from(outer.private_key)?;
+    key.parameters = Some(EcParameters::NamedCurve(P256));
+    Ok(SecretDocument::encode_msg(&key)?.to_pem(EcPrivateKey::PEM_LABEL, LineEnding::LF)?)
 }
 
 /// The service-account key: RSA, which is what k3s makes (docs.k3s.io/cli/certificate).
 pub(super) fn service_account() -> Result<ServiceAccount, Error> {
     let what = "the service-account key";
     let key = rsa::RsaPrivateKey::new(&mut OsRng, RSA_BITS).map_err(failed(what))?;
-    let key = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).map_err(failed(what))?;
+    let key = key.to_pkcs1_pem(LineEnding::LF).map_err(failed(what))?;
     Ok(ServiceAccount { made: date(), key: Sealed(Secret::new(key)), former: None })
 }
 
@@ -135,6 +154,6 @@ pub(super) fn ssh_host_key(node: &str) -> Result<HostKey, Error> {
     let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(failed(what))?;
     key.set_comment(node);
     let public = key.public_key().to_openssh().map_err(failed(what))?;
-    let private = key.to_openssh(LineEnding::LF).map_err(failed(what))?;
+    let private = key.to_openssh(ssh_key::LineEnding::LF).map_err(failed(what))?;
     Ok(HostKey { made: date(), private: Sealed(Secret::new(private)), public })
 }

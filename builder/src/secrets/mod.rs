@@ -31,6 +31,7 @@ pub use token::{User, full as full_token, is_bootstrap_token};
 use document::{Dated, Document, NodeSecrets, Sealed, Wrong};
 use std::fmt;
 use std::fs::{self, File};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// The longest value that `kiln secrets set` keeps, in bytes.
@@ -44,7 +45,7 @@ pub struct Secrets {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secrets").field("cluster", &self.document.cluster).finish_non_exhaustive()
+        f.debug_struct("Secrets").field("cluster", &self.document.cluster.name).finish_non_exhaustive()
     }
 }
 
@@ -75,8 +76,8 @@ impl<'a> Node<'a> {
 
 impl Secrets {
     /// Makes the secrets of a new cluster; nothing is written.
-    pub fn make(cluster: &str) -> Result<Self, Error> {
-        Ok(Self { document: make::document(cluster)? })
+    pub fn make(id: Uuid, name: &str) -> Result<Self, Error> {
+        Ok(Self { document: make::document(document::Cluster { id, name: name.to_owned() })? })
     }
 
     /// Reads the file; [`Error::NotThere`] when there is none.
@@ -99,9 +100,14 @@ impl Secrets {
         }
     }
 
-    /// Name of the cluster that the file was made for.
-    pub fn cluster(&self) -> &str {
-        &self.document.cluster
+    /// Refuses the secrets of another cluster. `name` and `place` are for the message.
+    pub fn check_cluster(&self, id: Uuid, name: &str, place: &Place) -> Result<(), Error> {
+        let cluster = &self.document.cluster;
+        if cluster.id == id {
+            return Ok(());
+        }
+        let (found, wanted) = (cluster.name.clone(), name.to_owned());
+        Err(Error::OtherCluster { path: place.file.clone(), found, wanted })
     }
     /// The certificate of an authority, PEM; no secret.
     pub fn certificate(&self, authority: Authority) -> Result<&str, Error> {
@@ -283,12 +289,15 @@ impl<'a> Held<'a> {
         Secrets::decrypt(&bytes, self.place, identities).map(Some)
     }
 
-    /// Encrypts to the recipients of the place, or without any to those that the secrets had, and writes. What would
-    /// be written is opened with `identities` first.
+    /// Encrypts and writes: to the recipients of the place, without any to those that the file had, and for a new
+    /// file to `identities`. What would be written is opened with `identities` first.
     pub fn save(&self, secrets: &mut Secrets, identities: &Identities, former: Former) -> Result<(), Error> {
         let mut place = self.place.clone();
         if place.recipients.is_empty() {
             place.recipients.clone_from(&secrets.document.recipients);
+        }
+        if place.recipients.is_empty() {
+            place.recipients = identities.recipients();
         }
         secrets.document.recipients.clone_from(&place.recipients);
         let text = secrets
@@ -315,13 +324,3 @@ impl<'a> Held<'a> {
         file::write(&place.file, &bytes)
     }
 }
-
-impl Secrets {
-    /// Without recipients, those of `identities`. What the user named wins over both.
-    pub fn default_recipients(&mut self, identities: &Identities) {
-        if self.document.recipients.is_empty() {
-            self.document.recipients = identities.recipients();
-        }
-    }
-}
-

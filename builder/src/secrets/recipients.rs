@@ -47,8 +47,9 @@ fn shown(text: &str) -> String {
 pub(super) fn describe(header: &[u8], known: &[String]) -> String {
     let text = String::from_utf8_lossy(header);
     let stanzas = text.lines().take_while(|line| !line.starts_with("---"));
-    let kinds: Vec<&str> =
-        stanzas.filter_map(|line| line.strip_prefix("-> ")?.split(' ').next()).collect();
+    let kinds = stanzas.filter_map(|line| line.strip_prefix("-> ")?.split(' ').next());
+    // Kinds that nobody knows are strewn in, so that readers stay able to skip them.
+    let kinds: Vec<&str> = kinds.filter(|kind| !kind.ends_with("-grease")).collect();
     let count = |wanted: &dyn Fn(&str) -> bool| kinds.iter().filter(|kind| wanted(kind)).count();
     let (age, ssh) = (count(&|kind| kind == "X25519"), count(&|kind| kind.starts_with("ssh-")));
     let other = kinds.iter().filter(|kind| **kind != "X25519" && !kind.starts_with("ssh-")).count();

@@ -1,1 +1,450 @@
-//! t
+//! The file as a whole: round trips, faults, rotation, and what leaks.
+
+use super::{Authority, Error, Former, Held, Identities, Place, Secret, Secrets, User, What, Wish};
+use super::{bundle_hash, full_token, is_bootstrap_token};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use uuid::Uuid;
+
+const CLUSTER: Uuid = Uuid::from_u128(7);
+
+fn identity() -> Identities {
+    let key = super::make::identity();
+    let text = age::secrecy::ExposeSecret::expose_secret(&key.to_string()).to_owned();
+    Identities::parse(&text, "a test").unwrap()
+}
+
+fn place(folder: &Path) -> Place {
+    Place::beside(folder, Vec::new())
+}
+
+/// A file for two nodes, and its secrets.
+fn written(place: &Place, identities: &Identities) -> Secrets {
+    let mut secrets = Secrets::make(CLUSTER, "home").unwrap();
+    secrets.add_nodes(["k3s1", "k3s2"]).unwrap();
+    secrets.set("restic", Secret::new("correct horse".to_owned())).unwrap();
+    Held::take(place).unwrap().save(&mut secrets, identities, Former::Replace).unwrap();
+    secrets
+}
+
+/// The outside tool, or words on stderr that it is not here.
+fn tool(name: &str) -> Option<Command> {
+    let found = Command::new(name).arg("--version").stdin(Stdio::null()).output();
+    if found.is_err() {
+        eprintln!("SKIPPED: {name} is not installed, so it judges nothing");
+        return None;
+    }
+    let mut command = Command::new(name);
+    command.stdin(Stdio::null());
+    Some(command)
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, identities) = (place(folder.path()), identity());
+    let secrets = written(&place, &identities);
+    let again = Secrets::open(&place, &identities).unwrap();
+    assert!(again == secrets);
+    assert_eq!(again.get("restic").unwrap().expose(), "correct horse");
+    assert_eq!(again.recipients(), identities.recipients());
+    assert_eq!(again.digest(), secrets.digest());
+    assert_eq!(fs::metadata(&place.file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside the file");
+    let bytes = fs::read(&place.file).unwrap();
+    for (name, value) in again.values() {
+        let line = value.expose().lines().find(|line| line.len() > 8 && !line.starts_with("---")).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains(line), "{name} is readable in the encrypted file");
+    }
+}
+
+#[test]
+fn debug_tells_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let identities = identity();
+    let secrets = written(&place(folder.path()), &identities);
+    let mut seen = format!("{secrets:?} {:#?} {identities:?}", secrets.node("k3s1").unwrap());
+    seen.push_str(&format!("{:?}", secrets.values().collect::<Vec<_>>()));
+    seen.push_str(&format!("{:?}", secrets.list().unwrap()));
+    for (name, value) in secrets.values() {
+        for line in value.expose().lines().filter(|line| line.len() > 4 && !line.starts_with("-----")) {
+            assert!(!seen.contains(line), "{name} is in {seen}");
+        }
+    }
+    assert!(!seen.contains("AGE-SECRET-KEY"));
+}
+
+#[test]
+fn the_wrong_key_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut place, identities) = (place(folder.path()), identity());
+    written(&place, &identities);
+    let stranger = Identities::find(|_| None).unwrap();
+    let fault = Secrets::open(&place, &stranger).unwrap_err();
+    assert!(matches!(fault, Error::NoMatchingKey { .. }));
+    assert_eq!(
+        fault.to_string().replace(&folder.path().display().to_string(), "."),
+        "./kiln.secrets.age is encrypted to 1 age key, and no key that is here opens it; looked in KILN_IDENTITY \
+         (not set), SOPS_AGE_KEY_FILE (not set), SOPS_AGE_KEY (not set); name the file that holds the right key in \
+         KILN_IDENTITY"
+    );
+    place.recipients = identities.recipients();
+    let words = Secrets::open(&place, &identity()).unwrap_err().to_string();
+    assert!(words.contains(&identities.recipients()[0]), "{words}");
+}
+
+#[test]
+fn whoever_writes_must_be_able_to_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { recipients: identity().recipients(), ..place(folder.path()) };
+    let mut secrets = Secrets::make(CLUSTER, "home").unwrap();
+    let held = Held::take(&place).unwrap();
+    let fault = held.save(&mut secrets, &identity(), Former::Replace).unwrap_err();
+    assert!(matches!(fault, Error::LockedOut { .. }), "{fault}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn damage_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, identities) = (place(folder.path()), identity());
+    written(&place, &identities);
+    let good = fs::read(&place.file).unwrap();
+    let middle = good.len() / 2;
+    let mut flipped = good.clone();
+    flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };
+    let cases: [(&str, &[u8]); 5] = [
+        ("cut", &good[..middle]),
+        ("flipped", &flipped),
+        ("empty", b""),
+        ("other", b"hello: world\n"),
+        ("binary", &[0xff; 400]),
+    ];
+    for (name, bytes) in cases {
+        fs::write(&place.file, bytes).unwrap();
+        let fault = Secrets::open(&place, &identities).unwrap_err();
+        assert!(matches!(fault, Error::Damaged { .. }), "{name}: {fault}");
+        let held = Held::take(&place).unwrap();
+        assert!(held.open(&identities).is_err(), "{name} would be written over");
+    }
+}
+
+#[test]
+fn other_documents_are_refused_without_a_word_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut place, identities) = (place(folder.path()), identity());
+    place.recipients = identities.recipients();
+    let fault = |text: &str| {
+        fs::write(&place.file, super::file::encrypt(text.as_bytes(), &place).unwrap()).unwrap();
+        Secrets::open(&place, &identities).unwrap_err()
+    };
+    assert!(matches!(fault(r#"{"version": 9}"#), Error::OtherVersion { found: 9, .. }));
+    let rendered = Secrets::make(CLUSTER, "home").unwrap().document.render().unwrap();
+    let rendered = std::str::from_utf8(&rendered).unwrap();
+    let words = fault(&rendered.replacen("\"tokens\"", "\"tokns\"", 1)).to_string();
+    assert!(words.contains("unknown field `tokns`"), "{words}");
+    let words = fault(&rendered.replacen("\"values\": {}", "\"values\": \"hunter2\"", 1)).to_string();
+    assert!(words.contains("a value of another form at line") && !words.contains("hunter2"), "{words}");
+}
+
+#[test]
+fn what_is_there_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, identities) = (place(folder.path()), identity());
+    let before = written(&place, &identities);
+    let mut after = before.clone();
+    assert_eq!(after.add_nodes(["k3s1", "k3s3", "k3s2"]).unwrap(), ["k3s3"]);
+    assert_ne!(after.digest(), before.digest());
+    let old: BTreeSet<_> = before.values().map(|(name, value)| (name, value.expose().to_owned())).collect();
+    let new: BTreeSet<_> = after.values().map(|(name, value)| (name, value.expose().to_owned())).collect();
+    assert!(old.is_subset(&new));
+    assert_eq!(new.len(), old.len() + 2);
+}
+
+#[test]
+fn rotation_changes_what_it_says_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, identities) = (place(folder.path()), identity());
+    let before = written(&place, &identities);
+    let changed = |wish: Wish| -> Vec<String> {
+        let mut after = before.clone();
+        let rotated = after.rotate(std::slice::from_ref(&wish)).unwrap();
+        assert_eq!(rotated[0].what, wish.what.as_str());
+        assert_ne!(after.digest(), before.digest());
+        let old: BTreeSet<_> =
+            before.values().map(|(name, value)| (name, value.expose().to_owned())).collect();
+        let new =
+            after.values().filter(|(name, value)| !old.contains(&(name.clone(), value.expose().to_owned())));
+        new.map(|(name, _)| name).collect()
+    };
+    let of = |what| Wish { what, nodes: Vec::new() };
+    assert_eq!(changed(of(What::Tokens)), ["server token", "agent token"]);
+    assert_eq!(changed(of(What::NodePasswords)), ["k3s1: node password", "k3s2: node password"]);
+    let one = Wish { what: What::SshHostKeys, nodes: vec!["k3s2".to_owned()] };
+    assert_eq!(changed(one), ["k3s2: SSH host key"]);
+    assert_eq!(changed(of(What::ServiceKey)), ["service.key", "former service.key"]);
+    let cas = Authority::ALL.map(|authority| format!("{}.key", authority.name()));
+    assert_eq!(changed(of(What::Cas)), cas);
+
+    let mut after = before.clone();
+    after.rotate(&[of(What::ServiceKey)]).unwrap();
+    assert!(after.service_key().expose().ends_with(before.service_key().expose()), "old tokens would break");
+    let held = Held::take(&place).unwrap();
+    held.save(&mut after, &identities, Former::Keep).unwrap();
+    let old = Place { file: super::file::previous(&place.file), recipients: Vec::new() };
+    assert!(Secrets::open(&old, &identities).unwrap() == before);
+    assert_eq!(fs::metadata(&old.file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let stranger = Wish { what: What::NodePasswords, nodes: vec!["k3s9".to_owned()] };
+    assert!(matches!(after.rotate(&[stranger]), Err(Error::NoNode { node }) if node == "k3s9"));
+}
+
+#[test]
+fn secrets_have_their_shapes() {
+    let mut secrets = Secrets::make(CLUSTER, "home").unwrap();
+    secrets.add_nodes(["k3s1"]).unwrap();
+    let hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
+    };
+    assert!(hex(secrets.node("k3s1").unwrap().password().expose(), 32));
+    let hash = bundle_hash(secrets.certificate(Authority::Server).unwrap(), "").unwrap().to_string();
+    for (token, user) in
+        [(secrets.server_token().unwrap(), "server"), (secrets.agent_token().unwrap(), "node")]
+    {
+        let secret = token.expose().strip_prefix(&format!("K10{hash}::{user}:")).unwrap().to_owned();
+        assert!(hex(&secret, 64) && !is_bootstrap_token(&secret));
+    }
+    assert_ne!(secrets.server_token().unwrap().expose()[75..], secrets.agent_token().unwrap().expose()[73..]);
+    let all: Vec<String> = secrets.values().map(|(_, value)| value.expose().to_owned()).collect();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "two secrets are the same");
+}
+
+#[test]
+fn names_and_values_are_checked() {
+    let mut secrets = Secrets::make(CLUSTER, "home").unwrap();
+    let mut set = |name: &str, value: &str| secrets.set(name, Secret::new(value.to_owned()));
+    assert!(!set("a.b-c_1", "x").unwrap());
+    assert!(set("a.b-c_1", "multi\nline ü {{ # \" '\n").unwrap());
+    for name in ["", "a b", "-a", "../x", "ü", &"a".repeat(65)] {
+        assert!(matches!(set(name, "x"), Err(Error::NotAName { .. })), "{name}");
+    }
+    for value in ["", "a\0b", &"a".repeat(super::MAX_VALUE + 1)] {
+        assert!(matches!(set("a", value), Err(Error::NotAValue { .. })));
+    }
+    assert!(matches!(secrets.get("b"), Err(Error::NoValue { .. })));
+}
+
+#[test]
+fn digests_need_the_key() {
+    let (one, two) = (Secrets::make(CLUSTER, "home").unwrap(), Secrets::make(CLUSTER, "home").unwrap());
+    assert_eq!(one.keyed_digest(b"guess"), one.keyed_digest(b"guess"));
+    assert_ne!(one.keyed_digest(b"guess"), two.keyed_digest(b"guess"));
+    assert_ne!(one.keyed_digest(b"guess"), blake3::hash(b"guess").to_string());
+}
+
+#[test]
+fn ssh_keys_encrypt_and_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut made = Secrets::make(CLUSTER, "home").unwrap();
+    made.add_nodes(["k3s1"]).unwrap();
+    let node = made.node("k3s1").unwrap();
+    let key = Identities::parse(node.ssh_host_key().expose(), "a test").unwrap();
+    let line = node.ssh_host_key_public().to_owned();
+    let place = Place { recipients: vec![line, identity().recipients()[0].clone()], ..place(folder.path()) };
+    Held::take(&place).unwrap().save(&mut made, &key, Former::Replace).unwrap();
+    assert!(Secrets::open(&place, &key).unwrap() == made);
+    let words = Secrets::open(&place, &identity()).unwrap_err().to_string();
+    assert!(words.contains("1 age key and 1 SSH key"), "{words}");
+}
+
+#[test]
+fn recipients_that_are_none_are_refused_and_private_keys_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut secrets = Secrets::make(CLUSTER, "home").unwrap();
+    for text in ["age1abc", "ssh-ed25519 AAAA", "ssh-dss AAAA", "anna", "AGE-SECRET-KEY-1HUNTER2", ""] {
+        let place = Place { recipients: vec![text.to_owned()], ..place(folder.path()) };
+        let held = Held::take(&place).unwrap();
+        let fault = held.save(&mut secrets, &identity(), Former::Replace).unwrap_err();
+        assert!(matches!(fault, Error::NotARecipient { .. }), "{text}: {fault}");
+        assert!(!fault.to_string().contains("HUNTER2"));
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn identities_are_looked_for_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let config = at("config").into_os_string();
+    let environment = |name: &str| (name == "XDG_CONFIG_HOME").then(|| config.clone());
+    assert!(Identities::find(environment).unwrap().is_empty());
+    let (made, path) = Identities::make_own(environment).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(Identities::make_own(environment).is_err(), "a key was written over");
+    let found = Identities::find(environment).unwrap();
+    assert_eq!(found.recipients(), made.recipients());
+    assert!(found.looked().ends_with("config/kiln/identity.txt (1 key)"), "{}", found.looked());
+
+    let other = super::make::identity();
+    let text = age::secrecy::ExposeSecret::expose_secret(&other.to_string()).to_owned();
+    fs::write(at("other"), format!("# mine\n\n{text}\n")).unwrap();
+    let named = |variable: &'static str| {
+        let (config, other) = (config.clone(), at("other").into_os_string());
+        Identities::find(move |name| match name {
+            "XDG_CONFIG_HOME" => Some(config.clone()),
+            name => (name == variable).then(|| other.clone()),
+        })
+        .unwrap()
+        .recipients()
+    };
+    assert_eq!(named("KILN_IDENTITY"), [other.to_public().to_string()]);
+    assert_eq!(named("SOPS_AGE_KEY_FILE"), [other.to_public().to_string(), made.recipients()[0].clone()]);
+    for (text, reason) in [
+        ("age1abc", "this is a public key; the private one is wanted"),
+        ("hunter2", "a line is neither an age identity nor a comment"),
+        ("AGE-PLUGIN-YUBIKEY-1", "keys of age plugins are not supported"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n", "it is no SSH private key that can be read"),
+    ] {
+        let words = Identities::parse(text, "here").unwrap_err().to_string();
+        assert_eq!(words, format!("here holds no identity that kiln can use: {reason}"));
+    }
+}
+
+/// Judged by openssl: self-signed, P-256, CA, the uses of k3s, ten years; the service key is RSA.
+#[test]
+fn openssl_accepts_the_authorities() {
+    let Some(_) = tool("openssl") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = Secrets::make(CLUSTER, "home").unwrap();
+    let openssl = |args: &[&str]| output(tool("openssl").unwrap().args(args).current_dir(folder.path()));
+    for authority in Authority::ALL {
+        fs::write(folder.path().join("ca.crt"), secrets.certificate(authority).unwrap()).unwrap();
+        let key = secrets.authority_key(authority).unwrap().expose();
+        assert!(key.starts_with("-----BEGIN EC PRIVATE KEY-----\n"));
+        fs::write(folder.path().join("ca.key"), key).unwrap();
+        assert_eq!(
+            openssl(&["verify", "-x509_strict", "-check_ss_sig", "-CAfile", "ca.crt", "ca.crt"]),
+            "ca.crt: OK\n"
+        );
+        let text = openssl(&["x509", "-in", "ca.crt", "-noout", "-text"]);
+        let name = format!("Subject: CN = {}-ca@", authority.common_name());
+        let wanted = [
+            name.as_str(),
+            "CA:TRUE",
+            "Digital Signature, Key Encipherment, Certificate Sign",
+            "ASN1 OID: prime256v1",
+            "ecdsa-with-SHA256",
+            "X509v3 Subject Key Identifier",
+        ];
+        for words in wanted {
+            assert!(text.contains(words) || text.replace("CN=", "CN = ").contains(words), "{words}: {text}");
+        }
+        let years = |seconds: u64| {
+            let mut command = tool("openssl").unwrap();
+            command.args(["x509", "-in", "ca.crt", "-noout", "-checkend", &seconds.to_string()]);
+            command.current_dir(folder.path()).output().unwrap().status.success()
+        };
+        assert!(years(3650 * 86400) && !years(3655 * 86400), "{text}");
+        let public = openssl(&["x509", "-in", "ca.crt", "-noout", "-pubkey"]);
+        assert_eq!(openssl(&["pkey", "-in", "ca.key", "-pubout"]), public, "the key is another's");
+    }
+    fs::write(folder.path().join("service.key"), secrets.service_key().expose()).unwrap();
+    let key = openssl(&["rsa", "-in", "service.key", "-check", "-noout", "-text"]);
+    assert!(key.contains("RSA key ok") && key.contains("2048 bit"), "{}", &key[..100]);
+    let listed = secrets.list().unwrap();
+    let public =
+        openssl(&["pkey", "-in", "service.key", "-pubout", "-outform", "DER", "-out", "service.der"]);
+    assert_eq!(public, "");
+    let print = openssl(&["dgst", "-sha256", "-r", "service.der"]);
+    let item = listed.iter().find(|item| item.name == "service.key").unwrap();
+    assert_eq!(print.split(' ').next(), item.fingerprint.as_deref());
+}
+
+/// The hash in a token, computed by sha256sum and openssl: of the file for one certificate, of the root's DER for
+/// a chain.
+#[test]
+fn tokens_carry_the_hash_that_k3s_computes() {
+    let (Some(_), Some(mut sha256sum)) = (tool("openssl"), tool("sha256sum")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = Secrets::make(CLUSTER, "home").unwrap();
+    fs::write(folder.path().join("server-ca.crt"), secrets.certificate(Authority::Server).unwrap()).unwrap();
+    let sum = output(sha256sum.arg("server-ca.crt").current_dir(folder.path()));
+    let token = secrets.server_token().unwrap();
+    assert_eq!(token.expose()[3..67], sum[..64]);
+
+    let openssl =
+        |args: &str| output(tool("openssl").unwrap().args(args.split(' ')).current_dir(folder.path()));
+    fs::write(folder.path().join("ext"), "basicConstraints=critical,CA:TRUE\n").unwrap();
+    for (name, issuer) in [("root", None), ("middle", Some("root")), ("leaf", Some("middle"))] {
+        openssl(&format!("ecparam -name prime256v1 -genkey -noout -out {name}.key"));
+        openssl(&format!("req -new -nodes -subj /CN={name} -key {name}.key -out {name}.csr"));
+        let by = issuer.map_or_else(
+            || format!("-signkey {name}.key"),
+            |issuer| format!("-CA {issuer}.crt -CAkey {issuer}.key -CAcreateserial"),
+        );
+        openssl(&format!("x509 -req -days 9 -extfile ext -in {name}.csr {by} -out {name}.crt"));
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let bundle = ["leaf.crt", "middle.crt", "root.crt"].map(read).concat();
+    let print = openssl("x509 -in root.crt -noout -fingerprint -sha256");
+    let print = print.trim().split_once('=').unwrap().1.replace(':', "").to_ascii_lowercase();
+    let token = full_token(&bundle, User::Node, &Secret::new("secret".to_owned())).unwrap();
+    assert_eq!(token.expose(), format!("K10{print}::node:secret"));
+    let rootless = ["leaf.crt", "middle.crt"].map(read).concat();
+    fs::write(folder.path().join("rootless"), &rootless).unwrap();
+    let sum = output(tool("sha256sum").unwrap().arg("rootless").current_dir(folder.path()));
+    assert_eq!(bundle_hash(&rootless, "").unwrap().to_string(), sum[..64]);
+    assert!(bundle_hash("", "server-ca").is_err());
+    assert!(bundle_hash(&bundle[..100], "server-ca").is_err());
+}
+
+/// Judged by ssh-keygen: the private key is whole, and its public half is the line that is kept.
+#[test]
+fn ssh_keygen_accepts_the_host_keys() {
+    if Command::new("ssh-keygen").arg("-?").output().is_err() {
+        eprintln!("SKIPPED: ssh-keygen is not installed, so it judges nothing");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut secrets = Secrets::make(CLUSTER, "home").unwrap();
+    secrets.add_nodes(["k3s1"]).unwrap();
+    let node = secrets.node("k3s1").unwrap();
+    let path = folder.path().join("key");
+    fs::write(&path, node.ssh_host_key().expose()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let public = output(Command::new("ssh-keygen").args(["-y", "-f"]).arg(&path).stdin(Stdio::null()));
+    assert_eq!(public.trim(), node.ssh_host_key_public());
+    let print = output(Command::new("ssh-keygen").args(["-l", "-f"]).arg(&path).stdin(Stdio::null()));
+    let item = secrets.list().unwrap().into_iter().find(|item| item.kind == "SSH host key").unwrap();
+    assert_eq!(print.split(' ').nth(1), item.fingerprint.as_deref());
+}
+
+/// Judged by age: it opens our file, and we open what it wrote.
+#[test]
+fn the_age_tool_opens_the_file() {
+    let Some(mut age) = tool("age") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().as_os_str().to_owned();
+    let (identities, key) =
+        Identities::make_own(|name| (name == "XDG_CONFIG_HOME").then(|| config.clone())).unwrap();
+    let place = place(folder.path());
+    let secrets = written(&place, &identities);
+    let text = output(age.arg("-d").arg("-i").arg(&key).arg(&place.file));
+    assert!(text.contains("\"version\": 1") && text.contains("correct horse"));
+    fs::write(folder.path().join("plain"), &text).unwrap();
+    let recipient = &identities.recipients()[0];
+    output(
+        tool("age").unwrap().args(["-r", recipient, "-o"]).arg(&place.file).arg(folder.path().join("plain")),
+    );
+    assert!(Secrets::open(&place, &identities).unwrap() == secrets);
+}

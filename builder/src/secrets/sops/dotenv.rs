@@ -21,17 +21,16 @@ pub(super) fn parse(text: &str) -> Result<(Tree, Tree), String> {
         if line.starts_with('#') {
             continue;
         }
-        let (key, value) =
-            line.split_once('=').ok_or_else(|| format!("line {} has no `=`", number + 1))?;
+        let (key, value) = line.split_once('=').ok_or_else(|| format!("line {} has no `=`", number + 1))?;
         let tree = Tree::scalar(Kind::Text, value.replace("\\n", "\n"));
         let Some(key) = key.strip_prefix(PREFIX) else {
             values.push((key.to_owned(), tree));
             continue;
         };
-        let recipient =
-            key.strip_prefix("age__list_").and_then(|rest| rest.split_once("__map_")).and_then(
-                |(index, field)| Some((index.parse::<usize>().ok()?, field)),
-            );
+        let recipient = key
+            .strip_prefix("age__list_")
+            .and_then(|rest| rest.split_once("__map_"))
+            .and_then(|(index, field)| Some((index.parse::<usize>().ok()?, field)));
         match recipient {
             Some((index, field)) => {
                 recipients.entry(index).or_default().push((field.to_owned(), tree));

@@ -73,9 +73,8 @@ impl Metadata {
         };
         let mac = section.word("mac").ok_or_else(|| form("mac"))?.to_owned();
         let modified = section.word("lastmodified").ok_or_else(|| form("lastmodified"))?.to_owned();
-        let only_encrypted = section
-            .word("mac_only_encrypted")
-            .is_some_and(|word| word.eq_ignore_ascii_case("true"));
+        let only_encrypted =
+            section.word("mac_only_encrypted").is_some_and(|word| word.eq_ignore_ascii_case("true"));
         let rule = rule(section).map_err(|what| unsupported(&what))?;
         Ok(Self { path: path.to_owned(), keys, rule, only_encrypted, mac, modified })
     }

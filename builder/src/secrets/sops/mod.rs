@@ -153,11 +153,7 @@ pub(super) fn is_sops(bytes: &[u8]) -> bool {
 }
 
 /// A whole document as JSON.
-pub(super) fn whole(
-    path: &Path,
-    bytes: &[u8],
-    identities: &Identities,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) fn whole(path: &Path, bytes: &[u8], identities: &Identities) -> Result<Zeroizing<Vec<u8>>, Error> {
     let file = File::parse(path, bytes, identities)?;
     let [document] = file.documents.as_slice() else {
         let reason = "it holds more than one document".to_owned();

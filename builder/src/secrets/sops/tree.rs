@@ -79,10 +79,8 @@ impl Tree {
                     "" => Some(""),
                     rest => rest.strip_prefix('.'),
                 };
-                let mut fitting: Vec<(&str, &Self)> = entries
-                    .iter()
-                    .filter_map(|(name, value)| Some((fits(name)?, value)))
-                    .collect();
+                let mut fitting: Vec<(&str, &Self)> =
+                    entries.iter().filter_map(|(name, value)| Some((fits(name)?, value))).collect();
                 fitting.sort_by_key(|(rest, _)| rest.len());
                 fitting.into_iter().find_map(|(rest, value)| value.find(rest))
             }
@@ -100,7 +98,9 @@ impl Tree {
             Self::Scalar(Kind::Bool, value) => {
                 text.extend_from_slice(if value.expose() == "True" { b"true" } else { b"false" });
             }
-            Self::Scalar(Kind::Integer, value) => text.extend_from_slice(value.expose().as_bytes()),
+            Self::Scalar(Kind::Integer | Kind::Float, value) if value.expose().bytes().all(is_digit) => {
+                text.extend_from_slice(value.expose().as_bytes());
+            }
             Self::Scalar(_, value) => string(value.expose(), text),
             Self::List(items) => {
                 text.push(b'[');
@@ -126,6 +126,11 @@ impl Tree {
             }
         }
     }
+}
+
+/// Infinity is no number in JSON.
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
 }
 
 /// RFC 8259 §7.

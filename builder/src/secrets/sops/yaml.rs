@@ -14,9 +14,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Tree>, String> {
     options.set_emit_comments(false);
     let mut reader = Reader::default();
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = event.map_err(|fault| {
-            format!("it is not YAML: {} (line {})", fault.info(), fault.marker().line())
-        })?;
+        let (event, span) = event
+            .map_err(|fault| format!("it is not YAML: {} (line {})", fault.info(), fault.marker().line()))?;
         reader.take(event).map_err(|reason| format!("{reason} (line {})", span.start.line()))?;
     }
     Ok(reader.documents)
