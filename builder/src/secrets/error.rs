@@ -48,8 +48,8 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the decryption says.
-        reason: String,
+        /// Why.
+        reason: &'static str,
     },
     /// What is inside is no document of ours.
     #[error("{} opens, but holds no secrets of kiln: {reason}", path.display())]
@@ -68,7 +68,8 @@ pub enum Error {
         found: u64,
     },
     /// The file was made for another cluster.
-    #[error("{} holds the secrets of cluster {found}, not of {wanted}: two clusters share no secrets; name another file", path.display())]
+    #[error("{} holds the secrets of cluster {found}, not of {wanted}: two clusters share no secrets, \
+         and each has a folder of its own; a cluster that was renamed keeps what it has with `id: {found}`", path.display())]
     OtherCluster {
         /// The file.
         path: PathBuf,

@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 
 /// Name of the file, beside the cluster file.
 pub const FILE_NAME: &str = "kiln.secrets.age";
+/// Name of the same document encrypted by SOPS, which is read where there is no [`FILE_NAME`].
+const SOPS_NAME: &str = "kiln.secrets.sops.yaml";
 /// A cluster of a thousand nodes takes less.
 const MAX_BYTES: u64 = 16 << 20;
 /// First line of an armoured age file.
@@ -29,9 +31,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// The file of the default name in `folder`.
+    /// The file of the default name in `folder`; `kiln.secrets.sops.yaml` where only that is there.
     pub fn beside(folder: &Path, recipients: Vec<String>) -> Self {
-        Self { file: folder.join(FILE_NAME), recipients }
+        let (own, sops) = (folder.join(FILE_NAME), folder.join(SOPS_NAME));
+        let file = if !own.exists() && sops.exists() { sops } else { own };
+        Self { file, recipients }
     }
 }
 
@@ -75,9 +79,14 @@ pub(super) fn decrypt(
     identities: &Identities,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let path = || place.file.clone();
-    let damaged = |reason: String| Error::Damaged { path: path(), reason };
-    let decryptor = Decryptor::new_buffered(BufReader::new(ArmoredReader::new(bytes)))
-        .map_err(|fault| damaged(fault.to_string()))?;
+    if !is_age(bytes) {
+        let reason = "it does not begin like an age file";
+        return Err(Error::Damaged { path: path(), reason });
+    }
+    // Which step fails first is chance, and tells nothing more.
+    let damaged = || Error::Damaged { path: path(), reason: "it does not decrypt" };
+    let decryptor =
+        Decryptor::new_buffered(BufReader::new(ArmoredReader::new(bytes))).map_err(|_| damaged())?;
     if decryptor.is_scrypt() {
         return Err(Error::Passphrase { path: path() });
     }
@@ -87,11 +96,11 @@ pub(super) fn decrypt(
             recipients: recipients::describe(&header(bytes), &place.recipients),
             looked: identities.looked(),
         },
-        other => damaged(other.to_string()),
+        _ => damaged(),
     })?;
     // Grown once: no copy of a part is left behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(bytes.len()));
-    reader.read_to_end(&mut plain).map_err(|fault| damaged(fault.to_string()))?;
+    reader.read_to_end(&mut plain).map_err(|_| damaged())?;
     Ok(plain)
 }
 

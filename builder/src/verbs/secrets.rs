@@ -111,7 +111,7 @@ fn init(args: &InitArgs, ui: &Ui) -> anyhow::Result<()> {
     let place = site.place.clone();
     let path = place.file.display();
     let held = Held::take(&place)?;
-    if !place.file.exists() && site.identities.is_empty() && args.recipients.is_empty() {
+    if !place.file.exists() && site.identities.is_empty() && place.recipients.is_empty() {
         let (identities, made) = Identities::make_own(|name| std::env::var_os(name))?;
         ui.say(format!("made {}, the key to your secrets", made.display()));
         ui.warn(format!("back {} up: without it nothing opens {path} again", made.display()));
@@ -125,7 +125,7 @@ fn init(args: &InitArgs, ui: &Ui) -> anyhow::Result<()> {
     };
     secrets.check_cluster(site.cluster.id, &site.cluster.name, &place)?;
     let added = secrets.add_nodes(site.names())?;
-    let other_recipients = !args.recipients.is_empty() && args.recipients != secrets.recipients();
+    let other_recipients = !place.recipients.is_empty() && place.recipients != secrets.recipients();
     let changed = is_new || !added.is_empty() || other_recipients;
     if changed {
         held.save(&mut secrets, &site.identities, Former::Replace)?;
@@ -192,6 +192,10 @@ fn set(args: &SetArgs, ui: &Ui) -> anyhow::Result<()> {
     let mut secrets = site.secrets(&held)?;
     let replaced = secrets.set(&args.name, ask::value(&args.name)?)?;
     held.save(&mut secrets, &site.identities, Former::Replace)?;
+    if ui.json() {
+        let file = site.place.file.display().to_string();
+        return Ok(ui.print_json(&json!({"file": file, "name": args.name, "replaced": replaced}))?);
+    }
     let what = if replaced { "replaced" } else { "new" };
     Ok(ui.result(format!("{}: value {} is {what}", site.place.file.display(), args.name))?)
 }

@@ -36,7 +36,10 @@ fn read_line(bytes: &mut Vec<u8>) -> anyhow::Result<()> {
     while bytes.len() <= MAX_VALUE {
         let count = rustix::io::read(io::stdin(), &mut byte).context("cannot read the terminal")?;
         match byte[0] {
-            END_OF_TEXT => bail!("stopped: nothing was changed"),
+            END_OF_TEXT => {
+                let _ = writeln!(io::stderr());
+                bail!("stopped: nothing was changed")
+            }
             _ if count == 0 => break,
             other => bytes.push(other),
         }
