@@ -137,6 +137,10 @@ impl Secrets {
         let secret = &self.document.tokens.agent.0;
         token::full(self.certificate(Authority::Server)?, User::Node, secret)
     }
+    /// The secret part of the server token.
+    pub fn server_token_secret(&self) -> &Secret {
+        &self.document.tokens.server.0
+    }
     /// The secret part of the agent token, which servers are told as `agent-token`.
     pub fn agent_token_secret(&self) -> &Secret {
         &self.document.tokens.agent.0

@@ -302,3 +302,20 @@ fn identities_are_looked_for_in_order() {
         assert_eq!(words, format!("here holds no identity that kiln can use: {reason}"));
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Certificates that are none end in a hash or an error.
+    #[test]
+    fn any_certificate_is_survived(
+        one in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+        two in proptest::collection::vec(proptest::sample::select(vec![0x30_u8, 0x82, 0x84, 0xff, 0, 1, 2, 0xa0]), 0..60),
+    ) {
+        let pem = |der: &[u8]| {
+            let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+            format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+        };
+        proptest::prop_assert!(bundle_hash(&(pem(&one) + &pem(&two) + &pem(&one)), "x").is_ok());
+    }
+}

@@ -320,3 +320,56 @@ fn files_of_the_sops_tool_are_read() {
         assert_eq!(read(&path, key, &identities).unwrap().expose(), "hunter2", "{name}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Any text ends in an error that can be said.
+    #[test]
+    fn any_text_is_survived(
+        parts in proptest::collection::vec(proptest::sample::select(PARTS), 0..24),
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+    ) {
+        let text = [parts.concat().as_bytes(), &bytes].concat();
+        for text in [text.as_slice(), parts.concat().as_bytes()] {
+            let fault = File::parse(Path::new("x"), text, &Identities::default()).unwrap_err();
+            proptest::prop_assert!(!fault.to_string().contains("hunter2"));
+        }
+    }
+}
+
+const PARTS: &[&str] = &[
+    "sops:\n",
+    "    ",
+    "age:\n",
+    "- recipient: a\n",
+    "enc: hunter2\n",
+    "mac: hunter2\n",
+    "lastmodified: x\n",
+    "a: ",
+    "{",
+    "}",
+    "\"sops\": ",
+    "[",
+    "]",
+    ",",
+    ": ",
+    "\n",
+    "ENC[AES256_GCM,data:YQ==,iv:YQ==,tag:YQ==,type:str]",
+    "sops_mac=hunter2\n",
+    "KEY=hunter2\n",
+    "sops_age__list_0__map_enc=",
+    "&a ",
+    "*a",
+    "!!binary ",
+    "---\n",
+    "hunter2",
+    "\t",
+    "\u{feff}",
+    "0x",
+    "2026-01-02",
+    "1e999",
+    "\"",
+    "'",
+    "|\n",
+];
