@@ -2,7 +2,7 @@
 
 use crate::cluster;
 use crate::diag::{self, Colour, Ui, Wish};
-use crate::verbs::{boot, build, check, completions, init, inspect, lock, man, plan, schema};
+use crate::verbs::{boot, build, check, completions, init, inspect, lock, man, plan, schema, secrets};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
 
@@ -55,6 +55,8 @@ enum Verb {
     Check(check::Args),
     /// Print the cluster file's JSON Schema, for editors.
     Schema(schema::Args),
+    /// Make, list, set and rotate the cluster's secrets, encrypted beside the cluster file.
+    Secrets(secrets::Args),
     /// Resolve packages and write `kiln.lock`.
     Lock(lock::Args),
     /// Print what a build would do and why, without doing it.
@@ -95,6 +97,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> anyhow::Result<()> {
         Verb::Init(args) => init::run(&args, ui),
         Verb::Check(args) => check::run(&args, ui),
         Verb::Schema(args) => schema::run(&args, ui),
+        Verb::Secrets(args) => secrets::run(&args, ui),
         Verb::Lock(args) => lock::run(&args, ui),
         Verb::Plan(args) => plan::run(&args, ui),
         Verb::Build(args) => build::run(&args, ui),

@@ -17,4 +17,5 @@ pub mod lock;
 pub mod plan;
 pub mod render;
 pub mod rootfs;
+pub mod secrets;
 pub mod verbs;

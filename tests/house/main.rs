@@ -67,7 +67,7 @@ const STOREYS: &[&[&str]] = &[
     &["execute"],
     &["plan"],
     &["fetch", "archive", "rootfs", "render", "boot", "image"],
-    &["lock", "cache"],
+    &["lock", "cache", "secrets"],
     &["cluster"],
     &["diag", "digest", "progress"],
 ];
