@@ -87,6 +87,12 @@ impl kiln::render::Vault for Names {
     fn own(&self, name: &str, node: &str) -> Result<Option<String>, String> {
         Ok(Some(format!("<{name} of {node}>")))
     }
+    fn public(&self, name: &str, node: &str) -> Result<Option<String>, String> {
+        Ok(Some(if name == "made" { "1790000000".to_owned() } else { format!("({name} of {node})\n") }))
+    }
+    fn digest(&self, _: &[u8]) -> String {
+        String::new()
+    }
 }
 
 /// A cluster of three servers and an agent, with most that k3s can be told.
@@ -98,7 +104,7 @@ cluster:
   k3s:
     version: v1.33.5+k3s1
     pod_cidr: 10.1.0.0/16
-    tls_san: [192.168.86.70]
+    tls_san: [api.home.arpa, 192.168.86.70]
     disable: [traefik]
     embedded_registry: true
     kubelet_arguments: [max-pods=50]
@@ -106,7 +112,8 @@ cluster:
 users: [{ name: ops, password_hash: $y$j9T$abc$def }]
 nodes:
   - { name: s1, role: server, network: { address: 192.168.86.71/24 }, labels: { example.com/tier: storage } }
-  - { name: s2, role: server, network: { address: 192.168.86.72/24 }, k3s: { datastore: { secret: database } } }
+  - { name: s2, role: server, network: { address: 192.168.86.72/24 } }
+  - { name: s3, role: server, network: { dhcp: true }, k3s: { datastore: { secret: database } } }
   - { name: a1, role: agent, taints: [dedicated=gpu:NoSchedule], k3s: { kubelet_arguments: [] } }
   - { name: outside }
 "#;

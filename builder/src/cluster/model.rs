@@ -166,8 +166,8 @@ pub struct SeedFile {
 /// Where the cluster's own secrets are, and who can read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secrets {
-    /// The encrypted file, absolute or relative to the working directory.
-    pub file: PathBuf,
+    /// The encrypted file, absolute or relative to the working directory, where the cluster file names one.
+    pub file: Option<PathBuf>,
     /// age and SSH public keys that it is encrypted to; none are those of whoever makes it.
     pub recipients: Vec<String>,
 }

@@ -55,9 +55,6 @@ struct Rule {
     help: &'static str,
 }
 
-/// Usual name of the cluster's own secrets.
-const SECRETS_FILE: &str = "kiln.secrets.age";
-
 const NAME: Rule = Rule {
     check: words::host_label,
     what: "a host name (RFC 1123)",
@@ -165,11 +162,11 @@ struct Inherited<'a> {
 
 impl Check<'_> {
     fn secrets(&mut self, section: Option<&SecretsSection>) -> Secrets {
-        let file = section.and_then(|section| section.file.as_ref()).map(|file| file.value.as_str());
+        let file = section.and_then(|section| section.file.as_ref());
         let recipients = section.and_then(|section| section.recipients.as_ref()).into_iter().flatten();
         let recipients = recipients.filter_map(|recipient| self.recipient(recipient)).collect();
-        let file = file.unwrap_or(SECRETS_FILE).trim_start_matches("./");
-        Secrets { file: self.folder.join(file), recipients }
+        let file = file.map(|file| self.folder.join(file.value.trim_start_matches("./")));
+        Secrets { file, recipients }
     }
 
     fn recipient(&mut self, text: &Text) -> Option<String> {

@@ -118,10 +118,10 @@ pub fn gather(
         });
         let seed = render::seed(cluster, node, vault)?;
         let mut inputs = gathered.roots[root].inputs.clone();
-        inputs.insert("user-data".into(), digest(&seed.user_data));
+        inputs.insert("user-data".into(), vault.digest(seed.user_data.as_bytes()));
         inputs.insert("meta-data".into(), digest(&seed.meta_data));
         inputs.insert("network-config".into(), digest(&seed.network_config));
-        inputs.insert("handoff".into(), Sha256::of(&seed.handoff.to_bytes()).to_string());
+        inputs.insert("handoff".into(), vault.digest(&seed.handoff.to_bytes()));
         gathered.nodes.push(NodeInputs { name: node.name.clone(), root, inputs });
         gathered.seeds.push(seed);
     }

@@ -2,6 +2,7 @@
 
 use crate::cluster::settings::{Secret, Setting, SettingValue, Settings};
 use crate::cluster::{Cluster, Interface, Node, Role};
+use crate::digest::Sha256;
 use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, Value, context};
 use std::collections::BTreeMap;
@@ -16,6 +17,10 @@ pub trait Vault: Send + Sync + fmt::Debug {
     /// One of the cluster's own, such as `agent_token`, or of the node, such as `node_password`. None when there is no
     /// secret of that name.
     fn own(&self, name: &str, node: &str) -> Result<Option<String>, String>;
+    /// What belongs to those and is no secret, such as the certificate `server_ca`.
+    fn public(&self, name: &str, node: &str) -> Result<Option<String>, String>;
+    /// A digest of a document with secrets in it that may be recorded.
+    fn digest(&self, bytes: &[u8]) -> String;
 }
 
 /// Where a cluster has no secrets, or none are wanted: every question is an error.
@@ -28,6 +33,12 @@ impl Vault for NoVault {
     }
     fn own(&self, name: &str, _: &str) -> Result<Option<String>, String> {
         Err(format!("there is no {name} yet: `kiln secrets init` makes the cluster's own secrets"))
+    }
+    fn public(&self, name: &str, node: &str) -> Result<Option<String>, String> {
+        self.own(name, node)
+    }
+    fn digest(&self, bytes: &[u8]) -> String {
+        Sha256::of(bytes).to_string()
     }
 }
 
@@ -77,6 +88,7 @@ impl View<'_> {
             secrets => Value::from_object(Own {
                 vault: Arc::clone(self.vault), node: self.node.name.clone(), seen: Arc::clone(&self.secret),
             }),
+            trust => Value::from_object(Trust { vault: Arc::clone(self.vault), node: self.node.name.clone() }),
         }
     }
 
@@ -96,7 +108,9 @@ impl View<'_> {
             role => node.role.as_str(),
             first => place == Some(0),
             // The server that must be there before this one joins.
-            after => place.and_then(|at| at.checked_sub(1)).map(|at| servers[at].name.clone()),
+            after => place.and_then(|at| at.checked_sub(1)).map(|at| context! {
+                name => &servers[at].name, host => address(servers[at]).unwrap_or_else(|| self.cluster.fqdn(servers[at])),
+            }),
             address => address(node),
             prefix => fixed.map(|fixed| fixed.address.prefix_len()),
             network => fixed.map(|fixed| fixed.address.trunc().to_string()),
@@ -159,10 +173,27 @@ impl Object for Own {
     }
 }
 
+/// What belongs to the cluster's own secrets and is none, by name. A name that there is not is undefined.
+#[derive(Debug)]
+struct Trust {
+    vault: Arc<dyn Vault>,
+    node: String,
+}
+
+impl Object for Trust {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let what = What::Public(key.as_str()?.to_owned());
+        let (vault, node) = (Arc::clone(&self.vault), self.node.clone());
+        // Nobody looks at this mark.
+        Some(Value::from_object(Hidden { what, vault, node, seen: Arc::default() }))
+    }
+}
+
 #[derive(Debug)]
 enum What {
     Named(Secret),
     Own(String),
+    Public(String),
 }
 
 /// A secret: it is asked for when it is printed, and whoever prints it is remembered.
@@ -195,10 +226,14 @@ impl Hidden {
     fn text(&self) -> Result<String, String> {
         match &self.what {
             What::Named(secret) => self.vault.reveal(secret),
-            What::Own(name) => match self.vault.own(name, &self.node)? {
-                Some(text) => Ok(text),
-                None => Err(format!("the cluster has no secret `{name}`")),
-            },
+            What::Own(name) => {
+                let text = self.vault.own(name, &self.node)?;
+                text.ok_or_else(|| format!("the cluster has no secret `{name}`"))
+            }
+            What::Public(name) => {
+                let text = self.vault.public(name, &self.node)?;
+                text.ok_or_else(|| format!("`trust` has no `{name}`"))
+            }
         }
     }
 }

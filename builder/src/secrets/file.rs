@@ -31,6 +31,15 @@ pub struct Place {
 }
 
 impl Place {
+    /// The file that the cluster file names, or [`Place::beside`] it in `folder`.
+    pub fn of(secrets: &crate::cluster::Secrets, folder: &Path) -> Self {
+        let recipients = secrets.recipients.clone();
+        match &secrets.file {
+            Some(file) => Self { file: file.clone(), recipients },
+            None => Self::beside(folder, recipients),
+        }
+    }
+
     /// The file of the default name in `folder`; `kiln.secrets.sops.yaml` where only that is there.
     pub fn beside(folder: &Path, recipients: Vec<String>) -> Self {
         let (own, sops) = (folder.join(FILE_NAME), folder.join(SOPS_NAME));

@@ -117,6 +117,11 @@ impl Secrets {
     pub fn authority_key(&self, authority: Authority) -> Result<&Secret, Error> {
         self.certified(authority).map(|certified| &certified.key.0)
     }
+    /// When the server's authority was made, seconds since 1970: no clock of the cluster is right before that.
+    pub fn made(&self) -> i64 {
+        let made = self.certified(Authority::Server).ok().and_then(|certified| certified.made.parse().ok());
+        made.map_or(0, |made: jiff::Timestamp| made.as_second())
+    }
     /// `service.key`, PEM: the key that signs, and behind it the one before it, which only proves.
     pub fn service_key(&self) -> Secret {
         let account = &self.document.service_account;

@@ -87,7 +87,10 @@ impl Site {
             bail!("there is no {FILE_NAME} here: name the file with `-f`, or let `kiln init` write one");
         }
         let cluster = cluster::load(path)?.cluster;
-        let place = Place::beside(path.parent().unwrap_or(Path::new("")), recipients.to_vec());
+        let mut place = Place::of(&cluster.secrets, path.parent().unwrap_or(Path::new("")));
+        place
+            .recipients
+            .extend(recipients.iter().filter(|key| !cluster.secrets.recipients.contains(key)).cloned());
         let identities = Identities::find(|name| std::env::var_os(name))?;
         Ok(Self { cluster, place, identities })
     }

@@ -11,6 +11,7 @@ use crate::fetch;
 use crate::fetch::mirrors::{Mirrors, Sources};
 use crate::lock::Lock;
 use crate::render::Vault;
+use crate::secrets::{Identities, Place, Secrets};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,7 +97,18 @@ impl Site {
 
     /// What gives out the secrets that the cluster file refers to.
     pub fn vault(&self) -> anyhow::Result<Arc<dyn Vault>> {
-        Ok(Arc::new(Keeper::new()))
+        let identities = Identities::find(|name| std::env::var_os(name))?;
+        let place = Place::of(&self.cluster.secrets, &self.folder);
+        let (id, name) = (self.cluster.id, &self.cluster.name);
+        let own = match Secrets::open(&place, &identities) {
+            Ok(secrets) => {
+                secrets.check_cluster(id, name, &place)?;
+                Ok(secrets)
+            }
+            // A cluster that asks for none needs none.
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(Arc::new(Keeper::new(own, identities)))
     }
 
     /// Where packages come from: what the user names, the host's apt sources, the public mirrors.
