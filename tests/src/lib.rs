@@ -44,8 +44,8 @@ pub fn binary() -> PathBuf {
 pub fn kiln() -> Command {
     let mut command = Command::new(binary());
     command.env_clear().env("XDG_CACHE_HOME", shared().join("cache")).env("PATH", "/nonexistent");
-    // Where the host names its mirror and its proxy is the host's business; pass it through.
-    for name in ["KILN_MIRROR", "http_proxy", "https_proxy", "SSL_CERT_FILE"] {
+    // Where the host names its mirrors and its proxy is the host's business; pass it through.
+    for name in ["KILN_MIRROR", "KILN_ARTEFACTS", "http_proxy", "https_proxy", "SSL_CERT_FILE"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
