@@ -38,7 +38,7 @@ const ARTEFACTS: Places = Places {
     code: "artefacts",
     what: "a mirror of artefacts",
     address: "https://host/files",
-    folder: "files",
+    folder: "artefacts",
 };
 
 impl Check<'_> {
