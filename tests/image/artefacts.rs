@@ -32,11 +32,10 @@ fn artefacts_are_in_the_image_as_the_folder_has_them() {
         let listed = image["artefacts"].as_array().unwrap().iter().find(|a| a["name"] == name).unwrap();
         assert_eq!(listed["sha256"], lock["artefacts"][at]["sha256"]);
     }
-    // Locked again, nothing changes, and nobody was asked.
     let said = succeed(kiln().args(["plan", "--fresh"]).current_dir(disks()));
     assert!(
         said.contains("/usr/bin/tool, the artefact tool from https://files.invalid/v1%2B1/tool"),
         "{said}"
     );
-    assert!(said.contains("make; all packages are in the cache"), "{said}");
+    assert!(said.contains("make; all packages and artefacts are in the cache"), "{said}");
 }

@@ -156,8 +156,9 @@ fn written(folder: &Path) -> std::io::Result<()> {
     fs::create_dir_all(folder.join("tool"))?;
     fs::create_dir_all(copies.join("v1+1"))?;
     let file = folder.join("cluster.yaml");
-    if fs::read_to_string(&file).is_ok_and(|text| text != DISKS) {
-        fs::remove_file(folder.join("kiln.lock"))?;
+    let lock = folder.join("kiln.lock");
+    if lock.exists() && fs::read_to_string(&file).is_ok_and(|text| text != DISKS) {
+        fs::remove_file(lock)?;
     }
     fs::write(file, DISKS)?;
     fs::write(folder.join("tool/overlay.yaml"), TOOL)?;

@@ -89,8 +89,9 @@ fn print_root(root: &RootPlan, ui: &Ui) -> anyhow::Result<()> {
             let fetch: Vec<String> = (all.iter().filter(|((count, _), _)| *count > 0))
                 .map(|((count, bytes), what)| format!("{count} {what}, {}", size(*bytes)))
                 .collect();
-            match fetch[..] {
-                [] => "make; all packages are in the cache".to_owned(),
+            match (&fetch[..], root.root.artefacts.is_empty()) {
+                ([], true) => "make; all packages are in the cache".to_owned(),
+                ([], false) => "make; all packages and artefacts are in the cache".to_owned(),
                 _ => format!("make; fetch {}", fetch.join(", and ")),
             }
         }

@@ -11,6 +11,7 @@ use crate::fetch::mirrors::Location;
 use crate::lock::{self, Lock, Url};
 use crate::render;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,9 +60,8 @@ pub fn lock(request: &Request<'_>, cache: &Cache, progress: &dyn Progress) -> Re
     let mut locked: BTreeMap<(&str, &str, &str), Locked> = BTreeMap::new();
     for wanted in request.wanted {
         let key = (wanted.name.as_str(), wanted.architecture, wanted.url.as_str());
-        if !locked.contains_key(&key) {
-            let locking = Locking { wanted, request, cache, fetcher: &fetcher };
-            locked.insert(key, locking.lock()?);
+        if let Entry::Vacant(place) = locked.entry(key) {
+            place.insert(Locking { wanted, request, cache, fetcher: &fetcher }.lock()?);
         }
     }
     Ok(locked.into_values().collect())

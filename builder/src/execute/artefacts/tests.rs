@@ -186,6 +186,20 @@ fn a_folder_comes_before_the_published_address() {
 }
 
 #[test]
+fn digests_of_a_folder_that_do_not_name_the_file_are_no_word_for_it() {
+    let scene = scene();
+    scene.copy("k3s+x", BYTES);
+    scene.copy("sums", sums("another", BYTES));
+    scene.server.put("dl/sums", sums("k3s+x", b"what was published"));
+    scene.server.put(PATH, b"what was published".to_vec());
+    let (locked, origin) = scene.lock(&scene.wanted(Some("dl/sums")), None).unwrap();
+    assert_eq!(origin, Origin::Sums("http://host/dl/sums".to_owned()));
+    // The folder's file is another, and is passed over.
+    scene.fetch(&locked).unwrap();
+    assert_eq!(locked.sha256, Sha256::of(b"what was published"));
+}
+
+#[test]
 fn what_was_trusted_once_is_not_fetched_again() {
     let scene = scene();
     let wanted = scene.wanted(None);
