@@ -138,6 +138,20 @@ impl Cache {
         self.store("sha256", &name, |file| io::Write::write_all(file, bytes))
     }
 
+    /// A file for bytes whose digest is not known before they are all there; it goes when it is dropped.
+    pub fn incoming(&self) -> Result<tempfile::NamedTempFile, Error> {
+        let folder = self.root.join("partial");
+        tempfile::NamedTempFile::new_in(&folder).map_err(|fault| Error::io("create", &folder, fault))
+    }
+
+    /// Gives such a file its final name: the digest of its bytes, which the caller has taken.
+    pub fn keep(&self, file: tempfile::NamedTempFile, sha256: &Sha256) -> Result<PathBuf, Error> {
+        let path = self.path_of("sha256", &sha256.to_string());
+        make_folder(path.parent().unwrap_or(&self.root))?;
+        file.persist(&path).map_err(|fault| Error::io("write", &path, fault.error))?;
+        Ok(path)
+    }
+
     /// Takes the right to fetch the bytes with this digest; waits while another thread or run has it.
     pub fn claim(&self, sha256: &Sha256, size: Option<u64>) -> Result<Claim, Error> {
         let name = sha256.to_string();

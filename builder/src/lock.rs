@@ -1,4 +1,10 @@
-//! `kiln.lock`: every package with version, size and digest, so that a build is a function of files at hand.
+//! `kiln.lock`: every package and artefact with size and digest, so that a build is a function of files at hand.
+
+mod artefact;
+mod url;
+
+pub use artefact::Artefact;
+pub use url::{NotAUrl, Url};
 
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};
@@ -23,6 +29,9 @@ pub struct Lock {
     pub suites: Vec<Suite>,
     /// One package set for each different (architecture, request) of the cluster's nodes.
     pub roots: Vec<Root>,
+    /// The files that overlays fetch, sorted by name, architecture and address. Left out when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artefacts: Vec<Artefact>,
 }
 
 /// A suite as it was when the lock was made.
@@ -106,16 +115,17 @@ pub enum Error {
     },
 }
 
-/// How a package of a root differs between two locks.
+/// How a package of a root, or an artefact, differs between two locks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Architecture of the root; with its request behind it where several roots have that architecture.
+    /// Architecture of the root; with its request behind it where several roots have that architecture. For an artefact
+    /// its architecture.
     pub root: String,
-    /// Package name.
+    /// Name of the package or artefact.
     pub name: String,
-    /// Version in the older lock; none when it comes new.
+    /// Version or address in the older lock; none when it comes new.
     pub from: Option<String>,
-    /// Version in the newer lock; none when it goes.
+    /// Version or address in the newer lock; none when it goes.
     pub to: Option<String>,
 }
 
@@ -133,8 +143,8 @@ impl std::fmt::Display for Change {
 }
 
 impl Lock {
-    /// The packages that differ in `newer`, by root and name; a root that one of the two has not got counts
-    /// as empty there.
+    /// The packages that differ in `newer`, by root and name, and then the artefacts; a root that one of the two has not
+    /// got counts as empty there.
     pub fn changes(&self, newer: &Self) -> Vec<Change> {
         type Roots<'a> = BTreeMap<String, BTreeMap<&'a str, &'a Package>>;
         fn roots(lock: &Lock) -> Roots<'_> {
@@ -162,6 +172,7 @@ impl Lock {
                 }
             }
         }
+        changes.extend(artefact::changes(&self.artefacts, &newer.artefacts));
         changes
     }
 
@@ -190,8 +201,8 @@ impl Lock {
         serde_json::from_str(text).map_err(not_a_lock)
     }
 
-    /// The text of the lock: JSON (so YAML, too) with a line for each suite and each package, so that a
-    /// difference of two locks reads as the packages that changed.
+    /// The text of the lock: JSON (so YAML, too) with a line for each suite, package and artefact, so that a
+    /// difference of two locks reads as what changed.
     pub fn render(&self) -> Result<String, serde_json::Error> {
         let lines = |items: Vec<String>, indent: &str| {
             let lines: Vec<_> = items.iter().map(|item| format!("\n{indent}  {item}")).collect();
@@ -208,8 +219,14 @@ impl Lock {
             ))
         };
         let roots = self.roots.iter().map(root).collect::<Result<_, serde_json::Error>>()?;
+        let artefacts: Vec<String> =
+            self.artefacts.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let artefacts = match artefacts.is_empty() {
+            true => String::new(),
+            false => format!(",\n  \"artefacts\": {}", lines(artefacts, "  ")),
+        };
         Ok(format!(
-            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}\n}}\n",
+            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}{artefacts}\n}}\n",
             self.version,
             self.source_date,
             lines(suites, "  "),
@@ -233,7 +250,7 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lock, Package, Root, Suite};
+    use super::{Artefact, Lock, Package, Root, Suite};
     use crate::digest::Sha256;
     use std::path::Path;
 
@@ -260,7 +277,14 @@ mod tests {
         };
         let packages = vec![package("a"), package("b")];
         let root = Root { architecture: "amd64".to_owned(), request: vec!["a".to_owned()], packages };
-        Lock { version: super::VERSION, source_date: 1_789_199_741, suites: vec![suite], roots: vec![root] }
+        let artefacts = Vec::new();
+        Lock {
+            version: super::VERSION,
+            source_date: 1_789_199_741,
+            suites: vec![suite],
+            roots: vec![root],
+            artefacts,
+        }
     }
 
     #[test]
@@ -268,6 +292,51 @@ mod tests {
         let text = lock().render().unwrap();
         assert_eq!(text.lines().filter(|line| line.starts_with("        {\"name\":")).count(), 2, "{text}");
         assert_eq!(text.lines().count(), 17, "{text}");
+    }
+
+    fn artefact(name: &str, url: &str) -> Artefact {
+        Artefact {
+            name: name.to_owned(),
+            architecture: "amd64".to_owned(),
+            url: url.to_owned(),
+            size: 3,
+            sha256: Sha256::of(url.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn one_line_an_artefact_and_none_without() {
+        assert!(!lock().render().unwrap().contains("artefacts"));
+        let artefacts = vec![artefact("a", "https://x/a"), artefact("b", "https://x/b")];
+        let lock = Lock { artefacts, ..lock() };
+        let text = lock.render().unwrap();
+        assert!(text.ends_with(&format!(
+            "    {{\"name\":\"b\",\"architecture\":\"amd64\",\"url\":\"https://x/b\",\"size\":3,\"sha256\":\"{}\"}}\n  ]\n}}\n",
+            Sha256::of(b"https://x/b")
+        )), "{text}");
+        assert_eq!(Lock::parse(&text, Path::new("kiln.lock")).unwrap(), lock);
+    }
+
+    #[test]
+    fn what_changed_among_artefacts() {
+        let artefacts =
+            vec![artefact("a", "https://x/1"), artefact("b", "https://x/b"), artefact("c", "https://x/c")];
+        let old = Lock { artefacts, ..lock() };
+        let mut other = artefact("c", "https://x/c");
+        other.sha256 = Sha256::of(b"others");
+        let artefacts = vec![artefact("a", "https://x/2"), other, artefact("d", "https://x/d")];
+        let new = Lock { artefacts, ..lock() };
+        let changes: Vec<_> = old.changes(&new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            changes,
+            [
+                "a https://x/1 -> https://x/2",
+                "b https://x/b goes",
+                "c https://x/c: another file",
+                "d https://x/d comes"
+            ]
+        );
+        assert_eq!(new.changes(&new), []);
     }
 
     #[test]

@@ -440,6 +440,12 @@ fn cases() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "artefacts",
+            format!(
+                "{HEAD}{USER}{NODE}artefacts: [\"ftp://host/files\", ./files, \"https://me@host/files\", \"https://host/files/\"]\n"
+            ),
+        ),
+        (
             "kernel-arguments",
             format!("{HEAD}{USER}{NODE}base: {{kernel_arguments: [root=/dev/sda, \"a b\", quiet]}}\n"),
         ),
@@ -702,6 +708,7 @@ const PARTS: &[&str] = &[
     "root_size: ",
     "99999999999999999999TiB",
     "mirrors: ",
+    "artefacts: ",
     "http://",
     "network: ",
     "address: ",

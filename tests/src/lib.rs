@@ -44,8 +44,8 @@ pub fn binary() -> PathBuf {
 pub fn kiln() -> Command {
     let mut command = Command::new(binary());
     command.env_clear().env("XDG_CACHE_HOME", shared().join("cache")).env("PATH", "/nonexistent");
-    // Where the host names its mirror and its proxy is the host's business; pass it through.
-    for name in ["KILN_MIRROR", "http_proxy", "https_proxy", "SSL_CERT_FILE"] {
+    // Where the host names its mirrors and its proxy is the host's business; pass it through.
+    for name in ["KILN_MIRROR", "KILN_ARTEFACTS", "http_proxy", "https_proxy", "SSL_CERT_FILE"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -124,20 +124,51 @@ base:
     - thin-provisioning-tools
     - xfsprogs
 users: [{ name: ops, ssh_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 disks@kiln] }]
+overlays: [./tool]
+artefacts: [./copies]
 nodes: [{ name: one, role: server, network: { address: 192.0.2.1/24, gateway: 192.0.2.254 } }]
 ";
 
-/// A cluster with all packages for disks, built once for all tests of a run: the folder of its lock.
+/// An overlay with artefacts that nobody publishes: a folder has them.
+const TOOL: &str = "\
+artefacts:
+  - { name: tool, url: \"https://files.invalid/v1%2B1/tool\", path: /usr/bin/tool }
+  - { name: part, url: \"https://files.invalid/v1%2B1/parts.tar\", sums: \"https://files.invalid/sums\", member: a/part,
+      path: /usr/share/tool/part, mode: \"0644\" }
+";
+/// The bytes of the first; the second's are its name.
+pub const TOOL_BYTES: &[u8] = b"#!/bin/sh\n";
+
+/// A cluster with all packages for disks and two artefacts, built once for all tests of a run: the folder of its lock.
 pub fn disks() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = shared().join("disks");
-        let written =
-            fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("cluster.yaml"), DISKS));
-        written.unwrap_or_else(|e| die(&format!("{}: {e}", folder.display())));
+        written(&folder).unwrap_or_else(|e| die(&format!("{}: {e}", folder.display())));
         build(&folder, ["-o", "dist"]);
         folder
     })
+}
+
+/// Writes the cluster file for disks and what it names. A lock of another one goes.
+fn written(folder: &Path) -> std::io::Result<()> {
+    let copies = folder.join("copies");
+    fs::create_dir_all(folder.join("tool"))?;
+    fs::create_dir_all(copies.join("v1+1"))?;
+    let file = folder.join("cluster.yaml");
+    let lock = folder.join("kiln.lock");
+    if lock.exists() && fs::read_to_string(&file).is_ok_and(|text| text != DISKS) {
+        fs::remove_file(lock)?;
+    }
+    fs::write(file, DISKS)?;
+    fs::write(folder.join("tool/overlay.yaml"), TOOL)?;
+    fs::write(copies.join("v1+1/tool"), TOOL_BYTES)?;
+    fs::create_dir_all(copies.join("a"))?;
+    fs::write(copies.join("a/part"), "a/part")?;
+    let plain = ["--sort=name", "--owner=0", "--group=0", "--mtime=@0", "-cf", "parts.tar", "a"];
+    succeed(tool("tar", "tar").args(plain).current_dir(&copies));
+    let sums = succeed(tool("sha256sum", "coreutils").arg("parts.tar").current_dir(&copies));
+    fs::write(copies.join("sums"), sums)
 }
 
 /// Runs `kiln build` with `arguments` in `folder`, where its lock and its output go.

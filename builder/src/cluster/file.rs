@@ -41,6 +41,10 @@ document! {
         base: BaseSection,
         /// Layers on top of the base: a name that Kiln knows, or `./path` of a folder with an `overlay.yaml`.
         overlays: Vec<OverlayItem>,
+        /// Where the files that overlays fetch are taken from before they are asked for where they are published:
+        /// folders, or addresses of mirrors, tried in turn.
+        #[schemars(extend("examples" = [["./artefacts", "https://mirror.home.arpa/files"]]))]
+        artefacts: Vec<Text>,
         /// Where the cluster's own secrets are kept, encrypted.
         secrets: SecretsSection,
         /// People who may log in, on every node.

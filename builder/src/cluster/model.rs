@@ -31,6 +31,8 @@ pub struct Cluster {
     pub domain: Option<String>,
     /// What all nodes are built from.
     pub base: Base,
+    /// Where artefacts are taken from before they are asked for where they are published; tried in turn.
+    pub artefacts: Vec<Location>,
     /// Where its secrets are.
     pub secrets: Secrets,
     /// SSH lets people log in with a password.
@@ -100,7 +102,7 @@ pub struct Mirror {
 pub enum Location {
     /// `http://…` or `https://…`, without a slash at its end.
     Url(String),
-    /// Folder of .deb files, absolute or relative to the working directory.
+    /// Folder of files, absolute or relative to the working directory.
     Folder(PathBuf),
 }
 

@@ -110,6 +110,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         time_zone.and_then(|zone| check.word(zone, TIME_ZONE)).unwrap_or_else(|| "UTC".to_owned());
 
     let base = check.base(file.base.as_ref());
+    let artefacts = file.artefacts.iter().flatten().filter_map(|place| check.artefact_place(place)).collect();
     let k3s = section.and_then(|section| section.k3s.as_ref());
     let layers = check.layers(file.overlays.as_ref(), k3s);
     let overlays = check.settled(&layers);
@@ -140,6 +141,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         endpoint,
         domain,
         base,
+        artefacts,
         secrets,
         ssh_password_authentication: ssh.is_some_and(|ssh| ssh.value),
         nodes,

@@ -33,6 +33,9 @@ pub struct Image {
     pub inputs: Inputs,
     /// The packages in it.
     pub packages: Vec<Package>,
+    /// The files in it that overlays have fetched; left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub artefacts: Vec<Artefact>,
 }
 
 /// The disk image.
@@ -85,6 +88,22 @@ pub struct Package {
     /// Architecture.
     pub architecture: String,
     /// Digest of the package file.
+    pub sha256: Sha256,
+}
+
+/// A file that an overlay has fetched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Artefact {
+    /// Name in the overlay's document.
+    pub name: String,
+    /// Where it is in the image.
+    pub path: String,
+    /// Where it is published.
+    pub url: String,
+    /// The part of it that is in the image, when it is an archive.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub member: Option<String>,
+    /// Digest of the file as it is published.
     pub sha256: Sha256,
 }
 

@@ -4,7 +4,7 @@ use crate::boot::Program;
 use crate::cluster::{Architecture, Cluster, Disks, Node};
 use crate::digest::Sha256;
 use crate::lock::{self, Lock};
-use crate::plan::{Inputs, NodeInputs, RootInputs};
+use crate::plan::{Artefact, Inputs, NodeInputs, RootInputs};
 use crate::render::overlay::{self, Overlay};
 use crate::render::{self, Seed, Vault};
 use kiln_contract::policy::Key;
@@ -30,6 +30,20 @@ pub enum Error {
         /// Its architecture.
         architecture: &'static str,
     },
+    /// The lock has no such artefact.
+    #[error(
+        "the lock has no artefact {name} of the overlay {overlay} for node {node} ({architecture}): the cluster file or the overlay has changed since; run `kiln lock`"
+    )]
+    ArtefactNotLocked {
+        /// The artefact.
+        name: String,
+        /// The overlay that wants it.
+        overlay: String,
+        /// The node.
+        node: String,
+        /// Its architecture.
+        architecture: &'static str,
+    },
     /// Kiln has no boot helper for the architecture yet.
     #[error("node {node}: this version of kiln builds amd64 images only, not {architecture}")]
     Architecture {
@@ -43,7 +57,7 @@ pub enum Error {
 /// Everything that a build is a function of.
 #[derive(Debug)]
 pub struct Gathered {
-    /// One for each different package set, sector size and set of programs in the initramfs.
+    /// One for each different package set, set of artefacts, sector size and set of programs in the initramfs.
     pub roots: Vec<RootInputs>,
     /// The sector size of each root, in bytes.
     pub sector_sizes: Vec<u32>,
@@ -76,7 +90,8 @@ pub fn gather(
         overlays: vec![],
         enable: vec![],
     };
-    let mut known: BTreeMap<(usize, u32, BTreeSet<Program>, Vec<Sha256>), usize> = BTreeMap::new();
+    type Kind = (usize, u32, BTreeSet<Program>, Vec<Sha256>, Vec<Artefact>);
+    let mut known: BTreeMap<Kind, usize> = BTreeMap::new();
     let mut read: BTreeMap<String, Overlay> = BTreeMap::new();
     for node in nodes {
         let architecture = node.architecture.as_str();
@@ -99,7 +114,8 @@ pub fn gather(
             overlays.push(overlay);
         }
         let digests = overlays.iter().map(|overlay| overlay.digest).collect();
-        let kind = (set, node.sector_size, programs.clone(), digests);
+        let artefacts = artefacts((cluster, node), lock)?;
+        let kind = (set, node.sector_size, programs.clone(), digests, artefacts.clone());
         let root = *known.entry(kind).or_insert_with(|| {
             let enable: Vec<String> = layers.iter().flat_map(|layer| layer.enable.iter().cloned()).collect();
             let mut inputs = root_inputs(cluster, &lock.roots[set], &overlays);
@@ -107,9 +123,14 @@ pub fn gather(
             inputs.insert("sector size".into(), node.sector_size.to_string());
             inputs.insert("programs of the first boot".into(), format!("{programs:?}"));
             inputs.insert("enabled units".into(), enable.join(" "));
+            if !artefacts.is_empty() {
+                let lines: Vec<String> = artefacts.iter().map(line).collect();
+                inputs.insert("artefacts".into(), digest(&lines.join("\n")));
+            }
             inputs.insert("builder".into(), builder.to_owned());
             let name = name(architecture, node.sector_size, gathered.roots.len());
-            gathered.roots.push(RootInputs { name, inputs, packages: lock.roots[set].clone() });
+            let packages = lock.roots[set].clone();
+            gathered.roots.push(RootInputs { name, inputs, packages, artefacts });
             gathered.sector_sizes.push(node.sector_size);
             gathered.programs.push(programs);
             gathered.overlays.push(overlays);
@@ -128,9 +149,31 @@ pub fn gather(
     Ok(gathered)
 }
 
+/// What an artefact is to an image.
+fn line(artefact: &Artefact) -> String {
+    let Artefact { path, member, mode, locked } = artefact;
+    format!("{path:?} {mode:o} {member:?} {} {:?} {:?}", locked.sha256, locked.name, locked.url)
+}
+
 /// What a node's root is resolved from, sorted, as the lock names it.
 pub fn request(cluster: &Cluster, node: &Node) -> Vec<String> {
     cluster.all_packages(node).into_iter().collect()
+}
+
+/// The files that the overlays of a node fetch, as the lock has them.
+fn artefacts((cluster, node): (&Cluster, &Node), lock: &Lock) -> Result<Vec<Artefact>, Error> {
+    let mut all = Vec::new();
+    for wanted in render::artefacts(cluster, node)? {
+        let render::Artefact { overlay, name, architecture, url, sums: _, member, path, mode } = wanted;
+        let fits = |locked: &&lock::Artefact| {
+            (&locked.name, locked.architecture.as_str(), &locked.url) == (&name, architecture, &url)
+        };
+        let Some(locked) = lock.artefacts.iter().find(fits).cloned() else {
+            return Err(Error::ArtefactNotLocked { name, overlay, node: node.name.clone(), architecture });
+        };
+        all.push(Artefact { path, member, mode, locked });
+    }
+    Ok(all)
 }
 
 /// What the first boot runs on such disks.
@@ -166,4 +209,101 @@ fn root_inputs(cluster: &Cluster, set: &lock::Root, overlays: &[Overlay]) -> Inp
 
 fn digest(text: &str) -> String {
     Sha256::of(text.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Gathered, gather, request};
+    use crate::cluster::{self, Cluster};
+    use crate::digest::Sha256;
+    use crate::lock::{self, Lock, VERSION};
+    use crate::plan;
+    use crate::render::{NoVault, Vault};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const DOCUMENT: &str = "settings: {version: {type: text, default: v1}}\n\
+        artefacts: [{name: tool, url: \"https://h/{{ overlay.version }}/tool\", path: /usr/bin/tool}]\n";
+
+    /// Two nodes, the second with this version of the tool; and the folder that the overlay is in.
+    fn cluster(version: &str) -> (Cluster, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("mine")).unwrap();
+        std::fs::write(folder.path().join("mine/overlay.yaml"), DOCUMENT).unwrap();
+        let text = format!(
+            "apiVersion: kiln/v1\ncluster: {{name: c}}\noverlays: [./mine]\nusers: [{{name: a, password_hash: $y$j9T$x$y}}]\n\
+             nodes:\n  - {{name: n1, network: {{dhcp: true}}}}\n  \
+             - {{name: n2, network: {{dhcp: true}}, overlays: [{{name: ./mine, version: {version}}}]}}\n"
+        );
+        let loaded = cluster::parse(text.as_bytes(), Path::new("cluster.yaml"), folder.path());
+        let cluster = loaded.unwrap_or_else(|error| panic!("{error:?}")).cluster;
+        (cluster, folder)
+    }
+
+    fn lock(cluster: &Cluster, artefacts: &[(&str, &[u8])]) -> Lock {
+        let request = request(cluster, &cluster.nodes[0]);
+        let root = lock::Root { architecture: "amd64".to_owned(), request, packages: vec![] };
+        let artefact = |(url, bytes): &(&str, &[u8])| lock::Artefact {
+            name: "tool".to_owned(),
+            architecture: "amd64".to_owned(),
+            url: (*url).to_owned(),
+            size: bytes.len() as u64,
+            sha256: Sha256::of(bytes),
+        };
+        let artefacts = artefacts.iter().map(artefact).collect();
+        Lock { version: VERSION, source_date: 0, suites: vec![], roots: vec![root], artefacts }
+    }
+
+    fn gathered(cluster: &Cluster, lock: &Lock) -> Result<Gathered, Error> {
+        let nodes: Vec<_> = cluster.nodes.iter().collect();
+        let vault: Arc<dyn Vault> = Arc::new(NoVault);
+        gather((cluster, &nodes), lock, "test", &vault)
+    }
+
+    const V1: &str = "https://h/v1/tool";
+
+    #[test]
+    fn the_digest_of_an_artefact_is_an_input_of_the_root() {
+        let (cluster, _folder) = cluster("v1");
+        let one = gathered(&cluster, &lock(&cluster, &[(V1, b"one")])).unwrap();
+        assert_eq!(one.roots.len(), 1, "nodes with the same artefacts share a root");
+        assert_eq!(one.roots[0].artefacts[0].locked.sha256, Sha256::of(b"one"));
+        let two = gathered(&cluster, &lock(&cluster, &[(V1, b"two")])).unwrap();
+        let differ: Vec<&String> = one.roots[0]
+            .inputs
+            .iter()
+            .filter(|(name, value)| two.roots[0].inputs.get(*name) != Some(value))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(differ, ["artefacts"]);
+        assert_ne!(plan::key(&one.roots[0].inputs), plan::key(&two.roots[0].inputs));
+        assert_ne!(one.nodes[1].inputs["artefacts"], two.nodes[1].inputs["artefacts"]);
+    }
+
+    #[test]
+    fn nodes_with_other_artefacts_have_roots_of_their_own() {
+        let (cluster, _folder) = cluster("v2");
+        let lock = lock(&cluster, &[(V1, b"one"), ("https://h/v2/tool", b"two")]);
+        let gathered = gathered(&cluster, &lock).unwrap();
+        assert_eq!(gathered.roots.len(), 2);
+        assert_eq!((gathered.nodes[0].root, gathered.nodes[1].root), (0, 1));
+    }
+
+    #[test]
+    fn a_lock_without_the_artefact_is_refused() {
+        let message = |version: &str, artefacts: &[(&str, &[u8])]| {
+            let (cluster, _folder) = cluster(version);
+            gathered(&cluster, &lock(&cluster, artefacts)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            message("v1", &[]),
+            "the lock has no artefact tool of the overlay mine for node n1 (amd64): the cluster file or the overlay has \
+             changed since; run `kiln lock`"
+        );
+        assert_eq!(
+            message("v2", &[(V1, b"one")]),
+            "the lock has no artefact tool of the overlay mine for node n2 (amd64): the cluster file or the overlay has \
+             changed since; run `kiln lock`"
+        );
+    }
 }

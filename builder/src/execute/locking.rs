@@ -137,7 +137,7 @@ struct Text {
     text: String,
 }
 
-/// Makes a lock: asks the mirrors for the newest releases and chooses packages. `now` is seconds since the
+/// Makes a lock without artefacts: asks the mirrors for the newest releases and chooses packages. `now` is seconds since the
 /// epoch, and is only compared with the releases' dates.
 pub fn lock(
     request: &LockRequest<'_>,
@@ -185,7 +185,7 @@ pub fn lock(
     drop(universes);
     let source_date = suites.iter().map(|opened| opened.date).max().unwrap_or(0);
     let suites = suites.into_iter().map(|opened| opened.suite).collect();
-    Ok(Lock { version: lock::VERSION, source_date, suites, roots })
+    Ok(Lock { version: lock::VERSION, source_date, suites, roots, artefacts: Vec::new() })
 }
 
 /// Fetches every package of a lock that is not in the cache yet and gives the files by digest. With all of

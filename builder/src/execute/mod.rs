@@ -1,6 +1,7 @@
 //! Doing what a plan says: packages to roots, roots to images, each file under its final name only when it
 //! is whole.
 
+pub mod artefacts;
 pub mod document;
 pub mod inputs;
 pub mod locking;

@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, Node};
 use crate::digest::Sha256;
 use crate::image::{self, Body, Disk};
 use crate::lock::{self, Lock};
-use crate::plan::Inputs;
+use crate::plan::{Artefact, Inputs};
 use crate::render::Seed;
 use kiln_contract::{handoff, partition};
 use kiln_formats::qcow2;
@@ -69,6 +69,8 @@ pub struct Building<'a> {
     pub lock: &'a Lock,
     /// The packages of its root.
     pub packages: &'a [lock::Package],
+    /// The artefacts of its root.
+    pub artefacts: &'a [Artefact],
     /// Its root.
     pub root: &'a Root,
     /// Its seed.
@@ -283,6 +285,17 @@ fn describe(building: &Building<'_>, disk: &Disk, (written, sha256): (&image::Wr
                 version: package.version.clone(),
                 architecture: package.architecture.clone(),
                 sha256: package.sha256,
+            })
+            .collect(),
+        artefacts: building
+            .artefacts
+            .iter()
+            .map(|Artefact { path, member, mode: _, locked }| document::Artefact {
+                name: locked.name.clone(),
+                path: path.clone(),
+                url: locked.url.clone(),
+                member: member.clone(),
+                sha256: locked.sha256,
             })
             .collect(),
     }

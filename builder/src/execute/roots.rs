@@ -1,7 +1,7 @@
-//! A root from packages: unpacked, configured, overlaid, sealed; then its boot chain and its file systems,
+//! A root from packages: unpacked, configured, overlaid, with its artefacts, sealed; then its boot chain and its file systems,
 //! kept as blobs in the cache under the name of what they were made of.
 
-use super::unpack;
+use super::{artefacts, unpack};
 use crate::boot;
 use crate::cache::{self, Cache};
 use crate::cluster::Cluster;
@@ -46,6 +46,9 @@ pub enum Error {
     /// Configuring.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
+    /// An artefact.
+    #[error(transparent)]
+    Artefacts(#[from] artefacts::Error),
     /// The boot chain.
     #[error(transparent)]
     Boot(#[from] boot::Error),
@@ -122,7 +125,7 @@ pub struct Making<'a> {
     pub programs: &'a BTreeSet<boot::Program>,
     /// Threads to work with; the bytes are the same for any number.
     pub threads: usize,
-    /// Packages are unpacked again even where the cache has them unpacked.
+    /// Packages and archives are unpacked again even where the cache has them unpacked.
     pub fresh: bool,
     /// Told what is going on.
     pub step: &'a (dyn Fn(&str) + Sync),
@@ -135,7 +138,7 @@ pub fn cached(cache: &Cache, key: &str) -> Option<Root> {
     Some(Root { root: Arc::new(root), esp: Arc::new(esp), facts })
 }
 
-/// Makes a root from packages that are in the cache, and keeps it there.
+/// Makes a root from packages and artefacts that are in the cache, and keeps it there.
 pub fn make(plan: &RootPlan, making: &Making<'_>, cache: &Cache) -> Result<Root, Error> {
     let tree = tree(&plan.root, making, cache)?;
 
@@ -242,6 +245,10 @@ pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tre
     let time = Timestamp { secs: making.lock.source_date, nanos: 0 };
     for overlay in making.overlays {
         overlay.lay(&mut tree, time);
+    }
+    let placing = artefacts::Placing { cache, time, fresh: making.fresh };
+    for artefact in &root.artefacts {
+        artefacts::place(&mut tree, artefact, &placing)?;
     }
     let mut directory = Entry::directory();
     directory.meta.mtime = time;

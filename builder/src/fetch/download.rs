@@ -1,6 +1,10 @@
 //! Files into the cache: every place tried in turn, cut downloads resumed, size and digest checked before a
 //! file gets its name.
 
+mod unpinned;
+
+pub use unpinned::Taken;
+
 use super::Progress;
 use super::http::{Client, Fault, Patience};
 use super::mirrors::Location;

@@ -48,6 +48,8 @@ impl Fault {
 pub(super) struct Answer {
     /// The offset of the first byte: what was asked for, or 0 when the server knows no ranges.
     pub(super) from: u64,
+    /// Number of bytes that follow, where that is said.
+    pub(super) length: Option<u64>,
     pub(super) bytes: Box<dyn Read>,
 }
 
@@ -79,7 +81,8 @@ impl Client {
                 let open = || {
                     let mut file = File::open(path)?;
                     file.seek(SeekFrom::Start(from))?;
-                    Ok(Answer { from, bytes: Box::new(file) })
+                    let length = Some(file.metadata()?.len().saturating_sub(from));
+                    Ok(Answer { from, length, bytes: Box::new(file) })
                 };
                 open().map_err(|fault: std::io::Error| match fault.kind() {
                     ErrorKind::NotFound => Fault::Lasting("there is no such file".to_owned()),
@@ -109,7 +112,9 @@ impl Client {
             408 | 425 | 429 | 500..=599 => return Err(Fault::Passing(format!("it answers HTTP {status}"))),
             _ => return Err(Fault::Lasting(format!("it answers HTTP {status}"))),
         };
-        Ok(Answer { from: starts_at, bytes: Box::new(response.into_body().into_reader()) })
+        let length = response.headers().get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        Ok(Answer { from: starts_at, length, bytes: Box::new(response.into_body().into_reader()) })
     }
 }
 

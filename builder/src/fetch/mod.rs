@@ -1,5 +1,6 @@
-//! The network: where archives are, and files from there into the cache.
+//! The network: where archives and artefacts are, and files from there into the cache.
 
+pub mod artefacts;
 pub mod download;
 pub mod http;
 pub mod mirrors;

@@ -18,6 +18,8 @@ pub(crate) enum Mishap {
     BusyFor(u32),
     /// `Range` is not looked at.
     NoRanges,
+    /// The answer ends with the connection, and does not say how long it is.
+    NoLength,
     /// Silence of this many milliseconds before the answer.
     Slow(u64),
     /// The bytes are answered with another status.
@@ -144,6 +146,9 @@ fn answer(mut stream: &TcpStream, site: &Mutex<Site>) {
         Some(Mishap::CutAfter(at) | Mishap::CutAfterFor(at, 1..)) => at.min(body.len()),
         _ => body.len(),
     };
-    let length = body.len();
-    send(&format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{range}{close}"), &body[..until]);
+    let length = match mishap {
+        Some(Mishap::NoLength) => String::new(),
+        _ => format!("Content-Length: {}\r\n", body.len()),
+    };
+    send(&format!("HTTP/1.1 {status} X\r\n{length}{range}{close}"), &body[..until]);
 }

@@ -4,6 +4,7 @@
 //! overlay set and named by the digest of its inputs. A node's image is up to date when the inputs that its
 //! `image.json` recorded are the inputs of now.
 
+use crate::digest::Sha256;
 use crate::lock;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,21 @@ pub struct RootInputs {
     pub inputs: Inputs,
     /// Its packages.
     pub packages: lock::Root,
+    /// The files that its overlays fetch.
+    pub artefacts: Vec<Artefact>,
+}
+
+/// A file that an overlay fetches, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Artefact {
+    /// Absolute path in the image.
+    pub path: String,
+    /// Path in the archive that the file is.
+    pub member: Option<String>,
+    /// Permission bits.
+    pub mode: u16,
+    /// What the lock says of it.
+    pub locked: lock::Artefact,
 }
 
 /// A node to be built.
@@ -37,8 +53,8 @@ pub struct NodeInputs {
 pub struct Present {
     /// Keys of the roots that the cache holds.
     pub roots: BTreeSet<String>,
-    /// Digests of the package files that the cache holds.
-    pub packages: BTreeSet<crate::digest::Sha256>,
+    /// Digests of the package files and artefacts that the cache holds.
+    pub files: BTreeSet<Sha256>,
     /// The inputs that the images in the output folder were made of, by node; none for an image that was
     /// changed after it was made.
     pub images: BTreeMap<String, Inputs>,
@@ -57,6 +73,8 @@ pub struct RootPlan {
     pub needed: bool,
     /// Number and bytes of package files that must be downloaded first.
     pub download: (usize, u64),
+    /// Number and bytes of artefacts that must be.
+    pub artefacts: (usize, u64),
 }
 
 /// What will be done for a node, and why.
@@ -113,9 +131,16 @@ pub fn plan(roots: Vec<RootInputs>, nodes: Vec<NodeInputs>, present: &Present, f
             let key = key(&root.inputs);
             let needed = nodes.iter().any(|n| n.node.root == index && n.action != Action::Keep);
             let reuse = !fresh && present.roots.contains(&key);
-            let absent = root.packages.packages.iter().filter(|p| !present.packages.contains(&p.sha256));
-            let download = absent.fold((0, 0), |(count, bytes), p| (count + 1, bytes + p.size));
-            RootPlan { download: if needed && !reuse { download } else { (0, 0) }, key, reuse, needed, root }
+            let make = needed && !reuse;
+            let absent = |files: BTreeMap<Sha256, u64>| {
+                let absent = files.iter().filter(|(sha256, _)| make && !present.files.contains(*sha256));
+                absent.fold((0, 0), |(count, bytes), (_, size)| (count + 1, bytes + size))
+            };
+            let download = absent(root.packages.packages.iter().map(|p| (p.sha256, p.size)).collect());
+            // Two members of one archive are one download.
+            let artefacts = root.artefacts.iter().map(|artefact| &artefact.locked);
+            let artefacts = absent(artefacts.map(|locked| (locked.sha256, locked.size)).collect());
+            RootPlan { download, artefacts, key, reuse, needed, root }
         })
         .collect();
     Plan { roots, nodes }
@@ -133,7 +158,8 @@ fn action(node: &NodeInputs, present: &Present, fresh: bool) -> Action {
 
 #[cfg(test)]
 mod tests {
-    use super::{Action, Inputs, NodeInputs, Present, RootInputs, key, plan};
+    use super::{Action, Artefact, Inputs, NodeInputs, Present, RootInputs, key, plan};
+    use crate::digest::Sha256;
     use crate::lock;
 
     fn inputs(pairs: &[(&str, &str)]) -> Inputs {
@@ -142,7 +168,7 @@ mod tests {
 
     fn root() -> RootInputs {
         let packages = lock::Root { architecture: "amd64".into(), request: vec![], packages: vec![] };
-        RootInputs { name: "amd64".into(), inputs: inputs(&[("packages", "p")]), packages }
+        RootInputs { name: "amd64".into(), inputs: inputs(&[("packages", "p")]), packages, artefacts: vec![] }
     }
 
     fn node(seed: &str) -> NodeInputs {
@@ -169,6 +195,27 @@ mod tests {
         let fresh = plan(vec![root()], vec![node("s")], &present, true);
         assert_eq!(fresh.nodes[0].action, Action::Build { changed: vec![] });
         assert!(!fresh.roots[0].reuse);
+    }
+
+    #[test]
+    fn an_archive_with_two_members_is_fetched_once() {
+        let artefact = |member: &str| Artefact {
+            path: format!("/usr/bin/{member}"),
+            member: Some(member.into()),
+            mode: 0o755,
+            locked: lock::Artefact {
+                name: member.into(),
+                architecture: "amd64".into(),
+                url: "https://h/a.tgz".into(),
+                size: 7,
+                sha256: Sha256::of(b"a"),
+            },
+        };
+        let root = RootInputs { artefacts: vec![artefact("a"), artefact("b")], ..root() };
+        let mut present = Present::default();
+        assert_eq!(plan(vec![root.clone()], vec![node("s")], &present, false).roots[0].artefacts, (1, 7));
+        present.files.insert(Sha256::of(b"a"));
+        assert_eq!(plan(vec![root], vec![node("s")], &present, false).roots[0].artefacts, (0, 0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Templates to documents: the cloud-init seed and the handoff document of a node, and the file of
 //! `kiln init`. Pure.
 
+mod artefacts;
 mod context;
 mod disks;
 mod files;
@@ -9,6 +10,7 @@ mod scalar;
 mod seed;
 mod template;
 
+pub use artefacts::{ARCHIVES, Artefact, artefacts};
 pub use context::{NoVault, Vault};
 pub use disks::policy;
 pub use files::{File, files};

@@ -9,7 +9,7 @@ use crate::execute::document::{File, Manifest, VERSION};
 use crate::execute::inputs::{self, Gathered};
 use crate::execute::nodes::{self, Building, Form};
 use crate::execute::output::{self, Output};
-use crate::execute::{locking, roots};
+use crate::execute::{artefacts, locking, roots};
 use crate::lock::Lock;
 use crate::plan::{self, Action, Plan};
 use anyhow::{Context as _, bail};
@@ -45,7 +45,7 @@ pub struct Args {
     /// Forms of each image, separated by commas; `raw` is always written.
     #[arg(long, value_name = "FORMATS", value_enum, value_delimiter = ',', default_value = "raw")]
     pub format: Vec<ImageFormat>,
-    /// Reuse nothing but the fetched packages.
+    /// Reuse nothing but the fetched packages and artefacts.
     #[arg(long)]
     pub fresh: bool,
     /// Threads to work with; the images are the same for any number [default: one a core].
@@ -79,9 +79,11 @@ impl<'a> Prepared<'a> {
             if roots::cached(cache, &key).is_some() {
                 present.roots.insert(key);
             }
-            for package in &root.packages.packages {
-                if cache.get(&package.sha256, Some(package.size))?.is_some() {
-                    present.packages.insert(package.sha256);
+            let packages = root.packages.packages.iter().map(|package| (package.sha256, package.size));
+            let artefacts = root.artefacts.iter().map(|it| (it.locked.sha256, it.locked.size));
+            for (sha256, size) in packages.chain(artefacts) {
+                if cache.get(&sha256, Some(size))?.is_some() {
+                    present.files.insert(sha256);
                 }
             }
         }
@@ -207,6 +209,10 @@ impl Work<'_> {
             let lock = Lock { roots: vec![root.root.packages.clone()], ..self.lock.clone() };
             locking::fetch_packages(&lock, &self.site.mirrors()?, cache, &drawing)?;
             drop(drawing);
+            if !root.root.artefacts.is_empty() {
+                let drawing = Drawing::new(self.ui, "artefacts");
+                artefacts::fetch(&root.root.artefacts, &self.site.artefact_places()?, cache, &drawing)?;
+            }
             let spinner = self.ui.spinner(&format!("root {}", root.root.name));
             let start = Instant::now();
             let step = |text: &str| {
@@ -260,6 +266,7 @@ impl Work<'_> {
                     node: self.prepared.nodes[*at],
                     lock: self.lock,
                     packages: &plan.roots[node.root].root.packages.packages,
+                    artefacts: &plan.roots[node.root].root.artefacts,
                     root,
                     seed: &self.prepared.gathered.seeds[*at],
                     inputs: &node.inputs,

@@ -3,8 +3,10 @@
 use super::FileArg;
 use super::site::{Site, cache, size};
 use crate::diag::Ui;
+use crate::digest::Sha256;
 use crate::lock::{Change, Lock};
 use anyhow::bail;
+use std::collections::BTreeMap;
 
 /// Arguments of `kiln lock`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +20,7 @@ pub struct Args {
     pub check: bool,
 }
 
-/// Resolves packages and writes the lock, or says how it would differ.
+/// Resolves packages and artefacts and writes the lock, or says how it would differ.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let site = Site::open(&args.file, ui)?;
     let cache = cache()?;
@@ -63,6 +65,13 @@ fn print(
         let bytes = root.packages.iter().map(|package| package.size).sum();
         let (count, bytes) = (root.packages.len(), size(bytes));
         ui.result(format!("{}: {count} packages, {bytes} to fetch from an empty cache", root.architecture))?;
+    }
+    if !after.artefacts.is_empty() {
+        // Two members of one archive are one file.
+        let files: BTreeMap<Sha256, u64> = after.artefacts.iter().map(|it| (it.sha256, it.size)).collect();
+        let (count, bytes) = (after.artefacts.len(), size(files.values().sum()));
+        let word = if count == 1 { "artefact" } else { "artefacts" };
+        ui.result(format!("{count} {word}, {bytes} to fetch from an empty cache"))?;
     }
     for change in changes {
         ui.result(format!("  {change}"))?;

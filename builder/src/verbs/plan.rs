@@ -6,7 +6,7 @@ use super::FileArg;
 use super::build::Prepared;
 use super::site::{Site, cache, size};
 use crate::diag::Ui;
-use crate::plan::{Action, NodePlan, Plan, RootPlan};
+use crate::plan::{Action, Artefact, NodePlan, Plan, RootPlan};
 use anyhow::bail;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -84,8 +84,17 @@ fn print_root(root: &RootPlan, ui: &Ui) -> anyhow::Result<()> {
     let what = match (root.needed, root.reuse) {
         (false, _) => "not needed".to_owned(),
         (true, true) => "reuse; the cache has it".to_owned(),
-        (true, false) if root.download.0 == 0 => "make; all packages are in the cache".to_owned(),
-        (true, false) => format!("make; fetch {} packages, {}", root.download.0, size(root.download.1)),
+        (true, false) => {
+            let all = [(root.download, "packages"), (root.artefacts, "artefacts")];
+            let fetch: Vec<String> = (all.iter().filter(|((count, _), _)| *count > 0))
+                .map(|((count, bytes), what)| format!("{count} {what}, {}", size(*bytes)))
+                .collect();
+            match (&fetch[..], root.root.artefacts.is_empty()) {
+                ([], true) => "make; all packages are in the cache".to_owned(),
+                ([], false) => "make; all packages and artefacts are in the cache".to_owned(),
+                _ => format!("make; fetch {}", fetch.join(", and ")),
+            }
+        }
     };
     ui.result(format!("root {}: {what}", root.root.name))?;
     ui.result(format!("  {} packages, {} installed; the largest:", packages.len(), size(installed)))?;
@@ -101,6 +110,10 @@ fn print_root(root: &RootPlan, ui: &Ui) -> anyhow::Result<()> {
     if shown < sorted.len() {
         ui.result(format!("  {:>11}  {} others (--verbose lists them)", size(rest), sorted.len() - shown))?;
     }
+    for Artefact { path, locked, .. } in &root.root.artefacts {
+        let bytes = size(locked.size);
+        ui.result(format!("  {bytes:>11}  {path}, the artefact {} from {}", locked.name, locked.url))?;
+    }
     Ok(())
 }
 
@@ -112,10 +125,13 @@ fn document(plan: &Plan) -> Value {
             let packages: Vec<Value> = (root.root.packages.packages.iter())
                 .map(|p| json!({"name": p.name, "version": p.version, "installed_bytes": p.installed_kib * 1024, "wanted_by": p.wanted_by}))
                 .collect();
+            let artefacts: Vec<Value> = (root.root.artefacts.iter())
+                .map(|Artefact { path, locked, .. }| json!({"name": locked.name, "path": path, "url": locked.url, "size": locked.size, "sha256": locked.sha256}))
+                .collect();
             json!({
                 "name": root.root.name, "key": root.key, "needed": root.needed, "reuse": root.reuse,
-                "download": {"files": root.download.0, "bytes": root.download.1},
-                "inputs": root.root.inputs, "packages": packages,
+                "download": {"files": root.download.0 + root.artefacts.0, "bytes": root.download.1 + root.artefacts.1},
+                "inputs": root.root.inputs, "packages": packages, "artefacts": artefacts,
             })
         })
         .collect();

@@ -4,13 +4,15 @@ use super::FileArg;
 use crate::cache::Cache;
 use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Node};
 use crate::diag::{Progress, Ui};
+use crate::execute::artefacts::{self, Locked, Origin};
 use crate::execute::inputs;
 use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootRequest};
 use crate::execute::vault::Keeper;
 use crate::fetch;
+use crate::fetch::artefacts::{Places, VARIABLE};
 use crate::fetch::mirrors::{Mirrors, Sources};
 use crate::lock::Lock;
-use crate::render::Vault;
+use crate::render::{self, Vault};
 use crate::secrets::{Identities, Place, Secrets};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,8 +52,36 @@ impl Site {
         Ok(Lock::read(&self.lock_path)?)
     }
 
-    /// Resolves the packages of all nodes anew; releases older than those of `previous` are refused.
+    /// Resolves the packages and artefacts of all nodes anew; releases older than those of `previous` are refused.
     pub fn make_lock(&self, cache: &Cache, previous: Option<&Lock>, ui: &Ui) -> anyhow::Result<Lock> {
+        // What a template gets wrong must not cost the package lists first.
+        let mut wanted = Vec::new();
+        for node in &self.cluster.nodes {
+            wanted.extend(render::artefacts(&self.cluster, node)?);
+        }
+        let mut lock = self.lock_packages(cache, previous, ui)?;
+        if wanted.is_empty() {
+            return Ok(lock);
+        }
+        let places = self.artefact_places()?;
+        let request = artefacts::Request { wanted: &wanted, places: &places, previous };
+        for locked in artefacts::lock(&request, cache, &Drawing::new(ui, "artefacts"))? {
+            let Locked { artefact, origin } = locked;
+            let name = format!("{} ({})", artefact.name, artefact.architecture);
+            match origin {
+                Origin::Sums(place) => ui.detail(format!("{name}: its digest is from {place}")),
+                Origin::Before => ui.detail(format!("{name}: its digest is that of the lock before")),
+                Origin::Folder(place) => ui.say(format!("{name}: locked as it is in {place}")),
+                Origin::FirstUse(place) => ui.say(format!(
+                    "{name}: nothing is published to check it by; locked as it came from {place}, trusted on first use"
+                )),
+            }
+            lock.artefacts.push(artefact);
+        }
+        Ok(lock)
+    }
+
+    fn lock_packages(&self, cache: &Cache, previous: Option<&Lock>, ui: &Ui) -> anyhow::Result<Lock> {
         let roots: BTreeSet<(String, Vec<String>)> = self
             .cluster
             .nodes
@@ -109,6 +139,12 @@ impl Site {
             Err(error) => Err(error.to_string()),
         };
         Ok(Arc::new(Keeper::new(own, identities)))
+    }
+
+    /// Where artefacts come from before they are asked for where they are published.
+    pub fn artefact_places(&self) -> anyhow::Result<Places> {
+        let environment = std::env::var(VARIABLE).ok();
+        Ok(Places::gather(environment.as_deref(), &self.cluster.artefacts)?)
     }
 
     /// Where packages come from: what the user names, the host's apt sources, the public mirrors.

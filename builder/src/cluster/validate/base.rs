@@ -21,6 +21,26 @@ const KERNEL_ARGUMENT: Rule = Rule {
     help: "write each word as an entry of its own, such as `console=ttyS1,115200n8`",
 };
 
+/// What is said of places that things are taken from.
+#[derive(Clone, Copy)]
+struct Places {
+    code: &'static str,
+    what: &'static str,
+    /// An example.
+    address: &'static str,
+    /// What a folder has.
+    folder: &'static str,
+}
+
+const MIRRORS: Places =
+    Places { code: "mirror", what: "a mirror", address: "https://host/debian", folder: ".deb files" };
+const ARTEFACTS: Places = Places {
+    code: "artefacts",
+    what: "a mirror of artefacts",
+    address: "https://host/files",
+    folder: "artefacts",
+};
+
 impl Check<'_> {
     pub(super) fn base(&mut self, section: Option<&BaseSection>) -> Base {
         let mut base = Base {
@@ -83,7 +103,7 @@ impl Check<'_> {
             MirrorItem::Location(url) => (url, None),
             MirrorItem::Section(section) => (section.url.as_ref()?, section.archive.as_ref()),
         };
-        let location = self.location(url);
+        let location = self.location(url, MIRRORS);
         if let Some(archive) = archive {
             if !ARCHIVES.contains(&archive.value.as_str()) {
                 let help = nearest(&archive.value, ARCHIVES)
@@ -105,32 +125,38 @@ impl Check<'_> {
         Some(Mirror { archive, location: location? })
     }
 
-    fn location(&mut self, text: &Text) -> Option<Location> {
+    /// A folder, or the address of a mirror, that artefacts are taken from.
+    pub(super) fn artefact_place(&mut self, text: &Text) -> Option<Location> {
+        self.location(text, ARTEFACTS)
+    }
+
+    fn location(&mut self, text: &Text, of: Places) -> Option<Location> {
+        let Places { code, what, address, folder } = of;
         let scheme = text.value.split_once("://");
         match scheme {
             Some(("http" | "https", rest)) => {
                 let host = rest.split('/').next().unwrap_or_default();
                 let blank = text.value.chars().any(|c| c.is_whitespace() || c.is_control());
                 if host.is_empty() || host.contains('@') || blank {
-                    let message = "this is not the address of a mirror";
-                    let help = "write `https://host/debian`, without a user name and blanks";
-                    self.faults.push(Fault::error("mirror", &text.span, message).label("here").help(help));
+                    let message = format!("this is not the address of {what}");
+                    let help = format!("write `{address}`, without a user name and blanks");
+                    self.faults.push(Fault::error(code, &text.span, message).label("here").help(help));
                     return None;
                 }
                 Some(Location::Url(text.value.trim_end_matches('/').to_owned()))
             }
             Some(("file", path)) if path.starts_with('/') => {
                 let path = Text { value: path.to_owned(), span: text.span.clone() };
-                self.path(&path, "mirror", PathIs::Folder).map(Location::Folder)
+                self.path(&path, code, PathIs::Folder).map(Location::Folder)
             }
             Some((scheme, _)) => {
                 let message =
-                    format!("a mirror is reached over http, https or as a folder, not over `{scheme}`");
-                let help = "write `https://host/debian`, or the path of a folder of .deb files";
-                self.faults.push(Fault::error("mirror", &text.span, message).label("here").help(help));
+                    format!("{what} is reached over http, https or as a folder, not over `{scheme}`");
+                let help = format!("write `{address}`, or the path of a folder of {folder}");
+                self.faults.push(Fault::error(code, &text.span, message).label("here").help(help));
                 None
             }
-            None => self.path(text, "mirror", PathIs::Folder).map(Location::Folder),
+            None => self.path(text, code, PathIs::Folder).map(Location::Folder),
         }
     }
 

@@ -309,3 +309,36 @@ fn fresh_bytes_from_the_first_place_that_is_accepted() {
     let fault = scene.fetcher().fresh("it", (&from[1..], 2), accept).unwrap_err().to_string();
     assert!(fault.ends_with("/two: it sends more than 2 bytes"), "{fault}");
 }
+
+#[test]
+fn a_file_without_a_digest_is_taken_whole_or_not_at_all() {
+    let scene = scene();
+    let at = |path: &str| Location::Http(scene.server.at(path));
+    scene.server.put("a", bytes());
+    scene.server.mishap("a", Mishap::CutAfterFor(1000, 1));
+    let taken = scene.fetcher().unpinned("a 1", &[at("none"), at("a")]).unwrap();
+    assert_eq!((taken.size, taken.sha256, taken.from), (bytes().len() as u64, Sha256::of(&bytes()), at("a")));
+    let path = scene.cache.get(&taken.sha256, Some(taken.size)).unwrap().unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), bytes());
+    assert_eq!(scene.server.log(), ["none", "a", "a"]);
+
+    scene.server.put("b", b"0123456789".to_vec());
+    scene.server.mishap("b", Mishap::CutAfter(5));
+    let fault = scene.fetcher().unpinned("b 1", &[at("b")]).unwrap_err().to_string();
+    assert!(fault.contains("the connection was cut after 5 "), "{fault}");
+    assert!(scene.cache.get(&Sha256::of(b"01234"), None).unwrap().is_none());
+    let partial = std::fs::read_dir(scene.cache.root().join("partial")).unwrap().count();
+    assert_eq!(partial, 0);
+}
+
+#[test]
+fn a_size_is_asked_for_without_the_file() {
+    let scene = scene();
+    let at = |path: &str| Location::Http(scene.server.at(path));
+    scene.server.put("a", bytes());
+    let size = scene.fetcher().size("a 1", &[at("none"), at("a")]).unwrap();
+    assert_eq!(size, Some(bytes().len() as u64));
+    scene.server.mishap("a", Mishap::NoLength);
+    assert_eq!(scene.fetcher().size("a 1", &[at("a")]).unwrap(), None);
+    assert!(scene.fetcher().size("a 1", &[at("none")]).is_err());
+}
