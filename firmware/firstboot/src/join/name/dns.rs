@@ -172,6 +172,9 @@ mod tests {
         let address = socket.local_addr().unwrap();
         assert_eq!(ask_server(address, "k3s1.lan", SHORT).unwrap_err(), "did not answer in 0.3 s");
         assert_eq!(ask_group(address, "k3s1.local", SHORT).unwrap_err(), "was answered by nobody in 0.3 s");
-        assert_eq!(ask_server(address, "a..b", SHORT).unwrap_err(), "can't be asked: it is no DNS name");
+        assert_eq!(
+            ask_server(address, &"a".repeat(64), SHORT).unwrap_err(),
+            "can't be asked: it is no DNS name"
+        );
     }
 }
