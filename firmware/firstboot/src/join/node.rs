@@ -99,8 +99,11 @@ pub(super) fn ready(around: &Around, join: &Join) -> Result<((), String), Troubl
 
 /// Tells Longhorn of the node's disks. An annotation that is there and says something else is kept: somebody meant it.
 pub(super) fn annotate(around: &Around, join: &Join) -> Result<((), String), Trouble> {
-    let Some(wanted) = wanted(around)? else {
-        return Ok(((), "the first boot made no Longhorn disk".to_owned()));
+    // What can't be read now can't be read later: secrets do not wait for it.
+    let wanted = match wanted(around) {
+        Ok(Some(wanted)) => wanted,
+        Ok(None) => return Ok(((), "the first boot made no Longhorn disk".to_owned())),
+        Err(said) => return Ok(((), format!("nothing is told of disks: {said}"))),
     };
     let client = client(around, join)?;
     let node = get(&client, join)?;
@@ -126,15 +129,11 @@ pub(super) fn annotate(around: &Around, join: &Join) -> Result<((), String), Tro
     }
 }
 
-/// The annotation's text, from this boot's record, else from the one that stays.
-fn wanted(around: &Around) -> Result<Option<String>, Trouble> {
-    let bytes = match fs::read(around.path(BOOT_RECORD)) {
-        Ok(bytes) => bytes,
-        Err(_) => fs::read(around.path(RECORD))
-            .map_err(|error| Trouble::new(Cause::NoRecord, format!("{RECORD}: {error}")))?,
-    };
-    let record: Record = serde_json::from_slice(&bytes)
-        .map_err(|error| Trouble::new(Cause::NoRecord, format!("{BOOT_RECORD}: {error}")))?;
+/// The annotation's text, from this boot's record, else from the one that stays. Stock systems have neither.
+fn wanted(around: &Around) -> Result<Option<String>, String> {
+    let found = [BOOT_RECORD, RECORD].iter().find_map(|path| Some((path, fs::read(around.path(path)).ok()?)));
+    let (path, bytes) = found.ok_or_else(|| format!("there is no {BOOT_RECORD} and no {RECORD}"))?;
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| format!("{path}: {error}"))?;
     Ok(record.default_disks_config)
 }
 

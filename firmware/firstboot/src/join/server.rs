@@ -221,7 +221,13 @@ fn certificate(dial: &Dial, join: &Join, bad: &CertificateError) -> Trouble {
             Trouble::new(Cause::CertificateExpired, times(time.as_secs(), "ended", not_after.as_secs()))
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let shown: Vec<&str> = presented.iter().map(String::as_str).take(8).collect();
+            // `DnsName("k3s1")`, `IpAddress(10.0.0.1)`.
+            let bare = |name: &String| {
+                let inner =
+                    name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
+                inner.trim_matches('"').to_owned()
+            };
+            let shown: Vec<String> = presented.iter().map(bare).take(8).collect();
             Trouble::new(Cause::CertificateName, format!("{}, but for {}", dial.host, shown.join(", ")))
         }
         // Another issuer, or one of the same name with another key.

@@ -165,7 +165,7 @@ fn clean(top: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{clean, is_iso, run, shred};
+    use super::{clean, is_iso, run, shred, volume};
     use crate::join::tests::{around, document};
     use crate::join::words::Cause;
     use kiln_contract::join::Seed;
@@ -258,6 +258,30 @@ mod tests {
         assert!(gone.iter().all(|path| !path.exists()));
         assert!(kept.exists() && status.exists());
         assert!(run(&around, &join).unwrap().1.starts_with("0 files"));
+    }
+
+    #[test]
+    fn the_volume_is_the_booted_disks_or_the_labelled_one() {
+        let root = tempfile::tempdir().unwrap();
+        let around = around(root.path());
+        assert_eq!(volume(&around), None);
+        let label = root.path().join("dev/disk/by-label");
+        fs::create_dir_all(&label).unwrap();
+        fs::write(label.join("cidata"), "").unwrap();
+        assert_eq!(volume(&around).unwrap(), label.join("cidata"));
+        // On Kiln's image any other disk's seed is another machine's.
+        let handoff = r#"{"version":2,"cluster":{"id":"00000000-0000-0000-0000-000000000001","name":"demo"},
+            "node":{"name":"k3s2","machine_id":"0123456789abcdef0123456789abcdef"},"partitions":{
+            "esp":"00000000-0000-0000-0000-000000000002","cidata":"00000000-0000-0000-0000-000000000003",
+            "root_a":"00000000-0000-0000-0000-000000000004","root_b":"00000000-0000-0000-0000-000000000005",
+            "state":"00000000-0000-0000-0000-000000000006","state_filesystem":"00000000-0000-0000-0000-000000000007"}}"#;
+        fs::create_dir_all(root.path().join("run/kiln")).unwrap();
+        fs::write(root.path().join("run/kiln/handoff.json"), handoff).unwrap();
+        assert_eq!(volume(&around), None);
+        let own = root.path().join("dev/disk/by-partuuid");
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("00000000-0000-0000-0000-000000000003"), "").unwrap();
+        assert_eq!(volume(&around).unwrap(), own.join("00000000-0000-0000-0000-000000000003"));
     }
 
     #[test]
