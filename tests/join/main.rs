@@ -5,9 +5,10 @@
 mod faults;
 mod rig;
 
-use rig::{AGENT_SECRET, Cluster, DISKS, Node, PASSWORD, SERVER_SECRET, Server};
+use kiln_tests::{succeed, tool};
+use rig::{AFTER, AGENT_SECRET, Cluster, DISKS, Node, PASSWORD, SERVER_SECRET, Server};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
 const STEPS: [&str; 13] = [
@@ -125,6 +126,70 @@ fn a_server_waits_by_its_own_token_when_it_has_no_other() {
     node.document["after"] =
         json!({ "name": "k3s1", "server": { "host": "127.0.0.1", "port": server.port } });
     node.supervise().line("join: turn: server k3s1 is ready");
+}
+
+/// A real FAT volume: nothing of the secret is left in any of its sectors, and all else is as it was.
+#[test]
+fn a_seed_volume_is_cleaned() {
+    if !kiln_tests::root_or_skip("a volume is mounted") {
+        return;
+    }
+    // Where modules can be loaded.
+    let _ = std::process::Command::new("/usr/sbin/modprobe").arg("vfat").status();
+    if !fs::read_to_string("/proc/filesystems").unwrap().contains("vfat") {
+        eprintln!("SKIPPED, this kernel has no vfat: a seed volume is cleaned");
+        return;
+    }
+    let cluster = Cluster::new("demo");
+    let server = Server::started(&cluster);
+    let mut node = Node::new(&cluster, ("agent", server.port));
+    let (image, top) = (node.path("seed.img"), node.path("mounted"));
+    File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    succeed(tool("mkfs.vfat", "dosfstools").args(["-n", "CIDATA"]).arg(&image));
+    let device = succeed(tool("losetup", "mount").args(["--find", "--show"]).arg(&image));
+    let device = Loop(device.trim().to_owned());
+    fs::create_dir(&top).unwrap();
+    let on_volume = |work: &dyn Fn()| {
+        succeed(tool("mount", "mount").args(["-t", "vfat", &device.0]).arg(&top));
+        work();
+        succeed(tool("umount", "mount").arg(&top));
+    };
+    let from = node.path("seed/.");
+    on_volume(&|| drop(succeed(tool("cp", "coreutils").arg("-r").arg(&from).arg(&top))));
+    let holds = || {
+        let bytes = fs::read(&image).unwrap();
+        bytes.windows(AGENT_SECRET.len()).any(|window| window == AGENT_SECRET.as_bytes())
+    };
+    assert!(holds());
+    let label = node.path("dev/disk/by-label");
+    fs::create_dir_all(&label).unwrap();
+    std::os::unix::fs::symlink(&device.0, label.join("CIDATA")).unwrap();
+    node.document["seed"] = "volume".into();
+    let lines = node.supervise().ends();
+    assert!(lines.iter().any(|line| line.ends_with("gone; the seed is clean")), "{lines:#?}");
+    assert!(!holds());
+    succeed(tool("fsck.vfat", "dosfstools").arg("-n").arg(&image));
+    on_volume(&|| {
+        let read = |path: &str| fs::read_to_string(top.join(path)).unwrap();
+        assert_eq!(
+            (read("user-data"), read("meta-data")),
+            (AFTER.to_owned(), "instance-id: i-1\n".to_owned())
+        );
+        assert_eq!(
+            (read("kiln/keys/state"), read("kiln/after/user-data")),
+            ("key".to_owned(), AFTER.to_owned())
+        );
+        assert_eq!(fs::read_dir(&top).unwrap().count(), 3);
+    });
+}
+
+/// A loop device, for as long as the test runs.
+struct Loop(String);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = tool("losetup", "mount").args(["--detach", &self.0]).status();
+    }
 }
 
 #[test]
