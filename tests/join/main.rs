@@ -10,6 +10,8 @@ use rig::{AFTER, AGENT_SECRET, Cluster, DISKS, Node, PASSWORD, SERVER_SECRET, Se
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 const STEPS: [&str; 13] = [
     "link", "address", "route", "name", "clock", "connect", "server", "token", "password", "turn", "start",
@@ -76,6 +78,10 @@ fn an_agent_joins() {
 
     // A second run has nothing to do but to look.
     assert_eq!(node.supervise().ends(), ["join: start: k3s-agent.service is active"]);
+    // Somebody flashed the seed again.
+    node.put("seed/user-data", rig::USER_DATA);
+    node.supervise().ends();
+    node.assert_secrets_are_gone();
 }
 
 #[test]
@@ -126,6 +132,22 @@ fn a_server_waits_by_its_own_token_when_it_has_no_other() {
     node.document["after"] =
         json!({ "name": "k3s1", "server": { "host": "127.0.0.1", "port": server.port } });
     node.supervise().line("join: turn: server k3s1 is ready");
+}
+
+#[test]
+fn the_stand_in_says_what_it_is_and_that_it_is_up() {
+    let standin = env!("CARGO_BIN_EXE_k3s-standin");
+    let version = succeed(std::process::Command::new(standin).arg("--version"));
+    assert!(version.contains("a stand-in for k3s") && version.contains("not k3s"), "{version}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut server = Server::new(&Cluster::new("demo"));
+    server.start(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    let mut bytes = [0; 32];
+    let length = socket.recv(&mut bytes).unwrap();
+    assert_eq!(&bytes[..length], b"READY=1");
 }
 
 /// A real FAT volume: nothing of the secret is left in any of its sectors, and all else is as it was.

@@ -113,9 +113,10 @@ fn tell(around: &Around, join: &Join) {
                 dial = server::find(around, &join.server)?.0;
                 server::reach(&dial)
             });
-            story.step("server", |_| server::recognise(around, join, &dial));
-            story.step("token", |_| server::credentials(around, join, &dial));
-            story.step("password", |_| server::password(around, join, &dial));
+            let now = || server::again(around, join, &dial);
+            story.step("server", |_| server::recognise(around, join, &now()?));
+            story.step("token", |_| server::credentials(around, join, &now()?));
+            story.step("password", |_| server::password(around, join, &now()?));
             story.step("turn", |_| server::hold(around, join));
         }
     }

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use kiln_contract::join::{Endpoint, Join, Role};
 use rustls::CertificateError;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long one address may take to accept a connection.
@@ -27,6 +27,14 @@ pub(super) fn find(around: &Around, endpoint: &Endpoint) -> Found<Dial> {
     let (addresses, found) = name::resolve(around, &endpoint.host)?;
     let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, endpoint.port)).collect();
     Ok((Dial { host: endpoint.host.clone(), addresses }, found))
+}
+
+/// The same, once more where it is a name: a wait may be longer than a lease.
+pub(super) fn again(around: &Around, join: &Join, dial: &Dial) -> Result<Dial, Trouble> {
+    match dial.host.parse::<IpAddr>() {
+        Ok(_) => Ok(dial.clone()),
+        Err(_) => Ok(find(around, &join.server)?.0),
+    }
 }
 
 /// Does anybody listen there? TCP's own answer is clearer than what is left of it behind HTTP.

@@ -21,9 +21,18 @@ const INSTANCE_COPIES: [&str; 5] =
 const RUN_COPIES: [&str; 2] =
     ["/run/cloud-init/combined-cloud-config.json", "/run/cloud-init/instance-data-sensitive.json"];
 
-/// True when a secret lies where it has no business any more. The seed is looked at by [`run`] alone.
+/// True when a secret lies where it has no business any more: a node that has joined may have been given its seed anew.
 pub(super) fn is_left(around: &Around, join: &Join) -> bool {
-    join.shred.iter().any(|path| around.path(path).exists())
+    let unclean = |top: &Path| compare(top).map(|(state, _)| state == State::Secret);
+    let seed = match &join.seed {
+        Seed::Network => Ok(false),
+        Seed::Folder(path) => unclean(&around.path(path)),
+        Seed::Volume => match volume(around).filter(|device| !is_iso(device)) {
+            Some(device) => mounted(around, &device, sys::read_only_data(), unclean),
+            None => Ok(false),
+        },
+    };
+    join.shred.iter().any(|path| around.path(path).exists()) || seed.unwrap_or(false)
 }
 
 /// Removes them all; what can't be is said, and tried again where that may help.
@@ -97,7 +106,7 @@ fn seed(around: &Around, join: &Join) -> Result<String, Trouble> {
                 return Ok(format!("the seed {} is read-only: take it out", device.display()));
             }
             let shown = device.display().to_string();
-            mounted(around, &device).map_err(|error| failed(&shown, &error))
+            mounted(around, &device, sys::quiet(), clean).map_err(|error| failed(&shown, &error))
         }
     }
 }
@@ -124,12 +133,17 @@ fn is_iso(device: &Path) -> bool {
     read().is_ok_and(|bytes| bytes == *b"CD001")
 }
 
-fn mounted(around: &Around, device: &Path) -> io::Result<String> {
+fn mounted<T>(
+    around: &Around,
+    device: &Path,
+    flags: sys::Flags,
+    work: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
     let point = around.path(MOUNT_POINT);
     DirBuilder::new().recursive(true).mode(0o700).create(&point)?;
     let (from, to) = (device.to_string_lossy(), point.to_string_lossy());
-    sys::mount(&from, &to, "vfat", (sys::quiet(), "umask=0077"))?;
-    let result = clean(&point);
+    sys::mount(&from, &to, "vfat", (flags, "umask=0077"))?;
+    let result = work(&point);
     let synced = sys::sync_file_system(&point);
     sys::unmount(&to)?;
     let _ = fs::remove_dir(&point);
@@ -137,20 +151,37 @@ fn mounted(around: &Around, device: &Path) -> io::Result<String> {
     result
 }
 
+/// What a seed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its `user-data` is the one for afterwards.
+    Clean,
+    /// It is not.
+    Secret,
+    /// There is none for afterwards.
+    Bare,
+}
+
+/// What a seed is, and its `user-data` for afterwards.
+fn compare(top: &Path) -> io::Result<(State, Vec<u8>)> {
+    let read = |path: &str| match fs::read(top.join(path)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    };
+    let Some(after) = read(AFTER)? else { return Ok((State::Bare, Vec::new())) };
+    let state = if read("user-data")?.as_ref() == Some(&after) { State::Clean } else { State::Secret };
+    Ok((state, after))
+}
+
 /// `user-data` becomes what lies beside it for afterwards. A cut before the new name leaves zeros there, which cloud-init
 /// warns of and this does again.
 fn clean(top: &Path) -> io::Result<String> {
     let (now, beside) = (top.join("user-data"), top.join("user-data.new"));
-    let after = match fs::read(top.join(AFTER)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Ok("the seed keeps them: it has nothing to put in their place".to_owned());
-        }
-        read => read?,
-    };
-    match fs::read(&now) {
-        Ok(bytes) if bytes == after => return Ok("the seed is clean".to_owned()),
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let (state, after) = compare(top)?;
+    match state {
+        State::Bare => return Ok("the seed keeps them: it has nothing to put in their place".to_owned()),
+        State::Clean => return Ok("the seed is clean".to_owned()),
+        State::Secret => {}
     }
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(&after)?;
