@@ -243,6 +243,24 @@ fn a_clock_two_years_behind() {
 }
 
 #[test]
+fn a_clock_that_nobody_sets() {
+    let cluster = Cluster::new("demo");
+    let server = Server::started(&cluster);
+    let node = Node::new(&cluster, ("agent", server.port));
+    std::fs::remove_file(node.path("run/systemd/timesync/synchronized")).unwrap();
+    let supervisor = node.supervise();
+    let plain =
+        |line: String| dates(&line).iter().fold(line.clone(), |line, time| line.replace(time, "TIME"));
+    assert_eq!(
+        plain(supervisor.line("join: clock: waiting")),
+        "join: clock: waiting: no time server has set the clock yet, it says TIME. The join goes on without one when none answers soon"
+    );
+    let line = plain(supervisor.line("join: clock: nobody"));
+    assert_eq!(line, "join: clock: nobody has set it, and TIME is plausible");
+    supervisor.line("join: token: the server takes");
+}
+
+#[test]
 fn a_clock_two_years_ahead() {
     let cluster = Cluster::new("demo");
     let server = Server::started(&cluster);

@@ -110,8 +110,8 @@ pub(super) fn credentials(around: &Around, join: &Join, dial: &Dial) -> Found<()
 }
 
 /// Does the server take the node's password? A head of the kubelet's certificate is asked for: the server compares the
-/// password first, and keeps the first one that it is given for a name, which is what k3s would give it next. The
-/// certificate itself is not sent. On servers the kubelet asks its own k3s, so there is nothing to ask elsewhere.
+/// password first, and keeps the first one that it is given for a name, which is what k3s would give it next (one that no
+/// node comes for is forgotten after ten minutes: k3s, pkg/nodepassword/controller.go). The certificate itself is not sent. On servers the kubelet asks its own k3s, so there is nothing to ask elsewhere.
 pub(super) fn password(around: &Around, join: &Join, dial: &Dial) -> Found<()> {
     let read = std::fs::read_to_string(around.path(&join.password_file));
     let password = read
@@ -251,5 +251,44 @@ fn certificate(dial: &Dial, join: &Join, bad: &CertificateError) -> Trouble {
             );
             Trouble::new(Cause::OtherCa, facts)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{basic, refused, unreachable};
+    use crate::join::tls::Dial;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn every_status_has_words_of_its_own() {
+        let said = |status| refused(status, "/v1-k3s/config").said();
+        assert_eq!(said(400), "the server found the request incomplete (400): /v1-k3s/config");
+        assert_eq!(said(401), "the server does not know this node's token (401)");
+        assert_eq!(said(403), "the server takes this token, but not for this role (403): /v1-k3s/config");
+        assert_eq!(said(404), "the server has no /v1-k3s/config (404)");
+        assert_eq!(said(429), "the server has too many requests (429)");
+        assert_eq!(said(500), "the server failed: /v1-k3s/config answered 500");
+        assert_eq!(said(503), "the server is still starting (503)");
+    }
+
+    #[test]
+    fn every_way_of_not_being_there_has_words_of_its_own() {
+        let dial = Dial { host: "::1".to_owned(), addresses: vec!["[::1]:6443".parse().unwrap()] };
+        let said = |kind: ErrorKind| unreachable(&dial, &Error::from(kind)).said();
+        assert_eq!(
+            said(ErrorKind::ConnectionRefused),
+            "[::1]:6443 is there, and nothing listens on that port"
+        );
+        assert_eq!(said(ErrorKind::HostUnreachable), "[::1]:6443 can't be reached");
+        assert_eq!(said(ErrorKind::NetworkUnreachable), "[::1]:6443 can't be reached");
+        assert_eq!(said(ErrorKind::TimedOut), "[::1]:6443 does not answer");
+        assert_eq!(said(ErrorKind::Other), "the connection to [::1]:6443 broke: other error");
+    }
+
+    /// RFC 7617, section 2.
+    #[test]
+    fn credentials_are_basic() {
+        assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 }
