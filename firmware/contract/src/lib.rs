@@ -7,6 +7,7 @@ pub mod event;
 pub mod glob;
 pub mod handoff;
 pub mod iscsi;
+pub mod join;
 pub mod machine;
 pub mod memory;
 pub mod partition;

@@ -19,6 +19,7 @@ mod failure;
 mod format;
 mod handed;
 mod inventory;
+mod join;
 mod kernel;
 mod keys;
 mod leave;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
         Some("data-disks") => stock::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("join") => join::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("luns") => luns::run(),
         Some("luns-stop") => luns::stop(),
         Some("target") => target::run(),

@@ -78,6 +78,11 @@ pub(crate) fn uptime() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// Seconds since 1970; 0 when the clock stands before that.
+pub(crate) fn now() -> u64 {
+    u64::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec).unwrap_or(0)
+}
+
 /// Writes everything out and restarts the machine.
 pub(crate) fn reboot() {
     rustix::fs::sync();

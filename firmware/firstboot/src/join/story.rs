@@ -1,0 +1,219 @@
+//! One step after another, each tried until it is done: what is said meanwhile, what is kept over a restart, and the report.
+
+use super::Around;
+use super::words::{Cause, Trouble};
+use crate::console::announce;
+use kiln_contract::join::{Join, REPORT, STATE};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// First and longest wait between two tries.
+const WAITS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// A wait that lasts is told again after this.
+const AGAIN: Duration = Duration::from_secs(30);
+/// The only version of the state that this code writes and reads.
+const VERSION: u32 = 1;
+
+/// How far a node has come; at [`STATE`], and with all steps at [`REPORT`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    version: u32,
+    cluster: String,
+    node: String,
+    /// The step that is under way, or was last.
+    stage: String,
+    /// The node was Ready once: who it joins is settled.
+    pub(super) joined: bool,
+    /// Nothing is left to do.
+    pub(super) done: bool,
+    /// Seconds since 1970, by the node's own clock.
+    began: u64,
+    steps: Vec<Step>,
+}
+
+/// A step that is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Step {
+    step: String,
+    /// Seconds since 1970, by the node's own clock.
+    began: u64,
+    /// How long it took.
+    seconds: f64,
+    /// How often it was tried.
+    attempts: u32,
+    /// What was in the way last; empty when nothing was.
+    trouble: String,
+    /// What was found or done.
+    found: String,
+}
+
+/// The story of a join.
+pub(super) struct Story<'a> {
+    around: &'a Around,
+    pub(super) progress: Progress,
+    /// A state that can't be written is told once.
+    told: bool,
+}
+
+impl<'a> Story<'a> {
+    /// Where the last run ended, when it was for the same node of the same cluster.
+    pub(super) fn resume(around: &'a Around, join: &Join) -> Self {
+        let kept = fs::read(around.path(STATE))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Progress>(&bytes).ok());
+        let ours = |kept: &Progress| {
+            kept.version == VERSION && kept.cluster == join.cluster && kept.node == join.node
+        };
+        let progress = kept.filter(ours).unwrap_or_else(|| Progress {
+            version: VERSION,
+            cluster: join.cluster.clone(),
+            node: join.node.clone(),
+            stage: String::new(),
+            joined: false,
+            done: false,
+            began: around.clock.now(),
+            steps: Vec::new(),
+        });
+        Self { around, progress, told: false }
+    }
+
+    /// Tries a step until it is done. What is in the way is said at once, when its cause changes, and every half minute.
+    pub(super) fn step<T>(
+        &mut self,
+        name: &'static str,
+        mut attempt: impl FnMut(Instant) -> Result<(T, String), Trouble>,
+    ) -> T {
+        let (since, began) = (Instant::now(), self.around.clock.now());
+        name.clone_into(&mut self.progress.stage);
+        self.keep();
+        let mut wait = WAITS.0;
+        let mut last: Option<(Cause, Instant)> = None;
+        let mut trouble = String::new();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match attempt(since) {
+                Ok((value, found)) => {
+                    self.say(&format!("{name}: {found}"));
+                    let seconds = since.elapsed().as_secs_f64();
+                    let step = Step { step: name.to_owned(), began, seconds, attempts, trouble, found };
+                    // A step that is done again after a restart has one place in the report.
+                    self.progress.steps.retain(|done| done.step != name);
+                    self.progress.steps.push(step);
+                    return value;
+                }
+                Err(found) => {
+                    let again = self.around.shorter(AGAIN);
+                    let due =
+                        last.is_none_or(|(cause, told)| cause != found.cause || told.elapsed() >= again);
+                    trouble = found.to_string();
+                    if due {
+                        let lasted =
+                            last.map(|_| format!(" (for {})", in_words(since.elapsed()))).unwrap_or_default();
+                        self.say(&format!("{name}: waiting{lasted}: {trouble}"));
+                        last = Some((found.cause, Instant::now()));
+                    }
+                }
+            }
+            std::thread::sleep(self.around.shorter(wait));
+            wait = (wait * 2).min(WAITS.1);
+        }
+    }
+
+    /// The node was Ready.
+    pub(super) fn joined(&mut self) {
+        self.progress.joined = true;
+        self.keep();
+    }
+
+    /// Nothing is left: the state says so, and the report is written.
+    pub(super) fn done(&mut self) {
+        self.progress.done = true;
+        if let Err(error) = write(&self.around.path(REPORT), &self.progress) {
+            self.say(&format!("the report can't be written: {REPORT}: {error}"));
+        }
+        self.keep();
+        self.say(&format!("node {} has joined cluster {}", self.progress.node, self.progress.cluster));
+    }
+
+    fn keep(&mut self) {
+        if let Err(error) = write(&self.around.path(STATE), &self.progress)
+            && !self.told
+        {
+            self.told = true;
+            self.say(&format!("after a restart this begins anew: {STATE}: {error}"));
+        }
+    }
+
+    fn say(&self, what: &str) {
+        let line = format!("join: {what}");
+        // Other roots are other machines: their lines have no business on this one's consoles.
+        if self.around.root == Path::new("/") { announce(&line) } else { eprintln!("{line}") }
+    }
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+/// Beside, then renamed: a cut leaves the old one or the new one.
+fn write(path: &Path, progress: &Progress) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let beside = path.with_extension("json.new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut bytes = serde_json::to_vec_pretty(progress)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Story, in_words};
+    use crate::join::tests::{around, document};
+    use crate::join::words::{Cause, Trouble};
+    use kiln_contract::join::STATE;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    #[test]
+    fn a_step_is_tried_until_it_is_done_and_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let (around, join) = (around(root.path()), document());
+        let mut story = Story::resume(&around, &join);
+        let mut left = 3;
+        let value = story.step("link", |_| {
+            left -= 1;
+            if left > 0 { Err(Trouble::new(Cause::NoCarrier, "eth0")) } else { Ok((7, "eth0".to_owned())) }
+        });
+        assert_eq!((value, story.progress.steps[0].attempts), (7, 3));
+        story.joined();
+        let path = root.path().join(STATE.trim_start_matches('/'));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Story::resume(&around, &join).progress, story.progress);
+        // Another cluster begins anew, and so does a state that a cut damaged.
+        let mut other = join.clone();
+        other.cluster = "other".to_owned();
+        assert!(!Story::resume(&around, &other).progress.joined);
+        fs::write(&path, "{").unwrap();
+        assert!(!Story::resume(&around, &join).progress.joined);
+    }
+
+    #[test]
+    fn times_are_for_people() {
+        let said = [0, 119, 120, 7199, 7200].map(|seconds| in_words(Duration::from_secs(seconds)));
+        assert_eq!(said, ["0 s", "119 s", "2 min", "119 min", "2 h"]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Everything that keeps a node from joining: in which words it is said, and what a person can do about it. One table,
+//! so that they are read and corrected beside each other.
+
+use std::fmt;
+
+/// Makes the causes and the table of their words from one list: a cause without words does not compile.
+macro_rules! causes {
+    ($($cause:ident: $words:literal, $remedy:literal;)*) => {
+        /// Why a step can't be done yet.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Cause { $(#[doc = $words] $cause),* }
+
+        impl Cause {
+            /// What is said, `{}` standing for the facts, and the way out.
+            fn row(self) -> (&'static str, &'static str) {
+                match self { $(Self::$cause => ($words, $remedy)),* }
+            }
+
+            #[cfg(test)]
+            fn all() -> &'static [Self] {
+                &[$(Self::$cause),*]
+            }
+        }
+    };
+}
+
+causes! {
+    NoInterface: "there is no network interface{}", "Is the card's driver in the system (`ip link`)?";
+    NoCarrier: "no network interface has a link: {}", "Plug in the cable, or look at the switch's port";
+    NoAddress: "no network interface has an address{}", "Is there a DHCP server, or a static address in the cluster file?";
+    OtherAddress: "this node is to have {}", "The network is not configured yet, or the cluster file means another machine (`ip addr`)";
+    NoRoute: "no route leads to {}", "Is the gateway in the cluster file right (`ip route`)?";
+    NameUnknown: "{}", "Is the name right, and who is to know it? An address as the cluster's endpoint needs nobody";
+    ClockEarly: "the clock says {}", "Set the clock in the firmware's setup, or give the node a time server (`timedatectl`)";
+    ClockUnset: "no time server has set the clock yet{}", "The join goes on without one when none answers soon";
+    Refused: "{} is there, and nothing listens on that port", "Is k3s running there (`systemctl status k3s`), and is it the server's address?";
+    Unreachable: "{} can't be reached", "Is the server switched on, and is a cable, VLAN or gateway between here and there?";
+    Silent: "{} does not answer", "Is the server switched on, and does a firewall let TCP port 6443 through?";
+    Broken: "the connection to {}", "The server may be starting; its journal tells (`journalctl -u k3s`)";
+    OtherCa: "{}", "Another cluster's server, or somebody in between: nothing secret was sent. Correct the endpoint, or build this node's seed with that cluster's secrets";
+    OtherHash: "{}", "Build this node's seed with the cluster's present secrets: k3s would refuse it as it is";
+    CertificateEarly: "the server's certificate is not valid yet: {}", "One of the two clocks is wrong: compare `date` here and on the server, and set it";
+    CertificateExpired: "the server's certificate has expired: {}", "If the clock here is right (`date`), renew it on the server: `k3s certificate rotate`, or restart k3s there";
+    CertificateName: "the server's certificate is not for {}", "Name it in the server's tls-san, or dial the server by a name that it has";
+    NotTls: "{} does not speak TLS as k3s does", "Is another program listening on that port?";
+    NoToken: "the token can't be read: {}", "Cloud-init writes it from the seed (`cloud-init status --long`)";
+    BadToken: "{} holds no full token", "K10, 64 hexadecimal digits, ::user:secret is what it must be: build the seed anew";
+    TokenOfOther: "{}", "Token and CA are of two clusters: build the seed anew";
+    BadRequest: "the server found the request incomplete (400): {}", "Versions of k3s there and of Kiln here may not fit";
+    Unauthorised: "the server does not know this node's token (401){}", "Just after its start that passes; else the token was rotated, or is of another cluster: build this node's seed with the cluster's present secrets";
+    WrongRole: "the server takes this token, but not for this role (403): {}", "An agent wants the agents' token, a server the servers'";
+    NotK3s: "the server has no {} (404)", "Is k3s listening there, and not a proxy or an ingress?";
+    Busy: "the server has too many requests (429){}", "Many nodes join at once; nothing to do but wait";
+    Starting: "the server is still starting (503){}", "Nothing to do but wait; its journal tells (`journalctl -u k3s`)";
+    Failing: "the server failed: {}", "Its journal tells (`journalctl -u k3s`)";
+    NoPassword: "the node password can't be read: {}", "Cloud-init writes it from the seed (`cloud-init status --long`)";
+    WrongPassword: "the server knows a node {} by another password (403)", "Two machines with one name, or one that was built anew with other secrets: rename it, or `kubectl -n kube-system delete secret NAME.node-password.k3s`";
+    AfterNotReady: "server {} is not ready", "Servers join one after another; look at that one first";
+    UnitFailed: "systemd can't start {}", "`systemctl status` and `journalctl` tell more";
+    NotStarted: "k3s has made no credentials for the kubelet yet: {}", "Its journal tells what it waits for (`journalctl -u k3s -u k3s-agent`)";
+    ApiSilent: "the Kubernetes API does not answer: {}", "It may still be starting (`journalctl -u k3s -u k3s-agent`)";
+    ApiRefused: "the Kubernetes API refused this node: {}", "Its certificate is of another cluster, or its Node object was deleted";
+    NotRegistered: "Kubernetes has no node {} yet", "The kubelet registers it (`journalctl -u k3s -u k3s-agent`)";
+    NotReady: "Kubernetes says that the node is not ready: {}", "The network plugin or images may be missing (`kubectl describe node`)";
+    CloudInitRuns: "cloud-init is still at work{}", "Its copies of the seed's secrets are removed when it is done (`cloud-init status`)";
+    NotShredded: "secrets can't be removed: {}", "Remove them by hand, or mend what is named";
+}
+
+/// A cause and its facts. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) cause: Cause,
+    facts: String,
+}
+
+impl Trouble {
+    /// Without the way out.
+    pub(super) fn said(&self) -> String {
+        self.cause.row().0.replacen("{}", &self.facts, 1)
+    }
+
+    /// Facts that others wrote lose what could move a cursor.
+    pub(super) fn new(cause: Cause, facts: impl Into<String>) -> Self {
+        let facts = facts.into().replace(|c: char| c.is_control(), " ");
+        Self { cause, facts }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}", self.said(), self.cause.row().1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Trouble};
+
+    #[test]
+    fn every_cause_has_a_place_for_facts_and_a_way_out() {
+        for cause in Cause::all() {
+            let (words, remedy) = cause.row();
+            assert_eq!(words.matches("{}").count(), 1, "{cause:?}");
+            assert!(!remedy.is_empty() && !remedy.ends_with('.') && !words.ends_with('.'), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn facts_cant_move_the_cursor() {
+        let trouble = Trouble::new(Cause::Failing, "\u{1b}[2J\r\nx");
+        assert_eq!(
+            trouble.to_string(),
+            "the server failed:  [2J  x. Its journal tells (`journalctl -u k3s`)"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Node objects, as far as a kubelet and who acts as one use them. A node may read and change itself alone, which is what the
+//! Node authorizer and NodeRestriction leave it (Kubernetes 1.32 and later).
+
+use crate::Outcome;
+use crate::serving::{Answer, Request};
+use crate::store::Store;
+use serde_json::{Value, json};
+
+const COLLECTION: &str = "/api/v1/nodes";
+
+fn status(code: u16, message: &str) -> Answer {
+    let body = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code });
+    Answer { status: code, kind: "application/json", body: body.to_string().into_bytes() }
+}
+
+fn object(code: u16, value: &Value) -> Answer {
+    Answer { status: code, kind: "application/json", body: value.to_string().into_bytes() }
+}
+
+/// Answers a request to the API.
+pub(crate) fn answer(store: &Store, request: &Request) -> Outcome<Answer> {
+    let Some(who) = &request.node else { return Ok(status(401, "Unauthorized")) };
+    let path = request.path.split('?').next().unwrap_or_default();
+    if request.method == "POST" && path == COLLECTION {
+        return create(store, who, &request.body);
+    }
+    let Some(name) = path.strip_prefix(COLLECTION).and_then(|rest| rest.strip_prefix('/')) else {
+        return Ok(status(403, "a node may work on nodes alone"));
+    };
+    let name = name.trim_end_matches("/status");
+    if name != who {
+        return Ok(status(403, &format!("node {who:?} cannot read {name:?}, only its own Node object")));
+    }
+    match request.method.as_str() {
+        "GET" => store.with("node", name, |node| match node {
+            Some(node) => object(200, node),
+            None => status(404, &format!("nodes {name:?} not found")),
+        }),
+        "PATCH" => {
+            let patch: Value = serde_json::from_slice(&request.body)?;
+            store.with("node", name, |node| match node {
+                Some(node) => change(node, &patch),
+                None => status(404, &format!("nodes {name:?} not found")),
+            })
+        }
+        _ => Ok(status(405, "the stand-in knows GET and PATCH")),
+    }
+}
+
+fn create(store: &Store, who: &str, body: &[u8]) -> Outcome<Answer> {
+    let mut new: Value = serde_json::from_slice(body)?;
+    let name = new["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if name != who {
+        return Ok(status(403, &format!("node {who:?} is not allowed to create node {name:?}")));
+    }
+    store.with("node", &name, |node| {
+        if node.is_some() {
+            return status(409, &format!("nodes {name:?} already exists"));
+        }
+        new["metadata"]["resourceVersion"] = "1".into();
+        object(201, node.insert(new))
+    })
+}
+
+/// RFC 7386, on the version that was read where the patch names one.
+fn change(node: &mut Value, patch: &Value) -> Answer {
+    let version = node["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
+    if patch["metadata"]["resourceVersion"].as_str().is_some_and(|wanted| wanted != version) {
+        return status(409, "the object has been modified");
+    }
+    merge(node, patch);
+    node["metadata"]["resourceVersion"] = (version.parse().unwrap_or(0) + 1).to_string().into();
+    object(200, node)
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    if let Value::Object(into) = into {
+        for (key, value) in patch {
+            if value.is_null() {
+                into.remove(key);
+            } else {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+    }
+}

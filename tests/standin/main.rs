@@ -1,0 +1,67 @@
+//! `k3s-standin`: a stand-in for k3s in Kiln's tests. It takes k3s' command line and configuration, speaks the join protocol
+//! of a k3s server and of those who join it, keeps Node objects, and runs no container. It is not k3s.
+//!
+//! What it does is what k3s does in `pkg/server/handlers/router.go`, `pkg/server/auth/auth.go`, `pkg/nodepassword/validate.go`,
+//! `pkg/clientaccess/token.go` and `pkg/agent/config/config.go`. Faults come on request, by environment variables:
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `K3S_STANDIN_ROOT` | folder that stands for `/` |
+//! | `K3S_STANDIN_LATE` | seconds for which a server answers 503 |
+//! | `K3S_STANDIN_READY` | seconds from a node's registration to its being Ready (1) |
+//! | `K3S_STANDIN_DIE` | a server ends itself before it answers its request of that number |
+//! | `K3S_STANDIN_LOG` | file that gets a line for each request, with all its headers |
+
+mod agent;
+mod api;
+mod authority;
+mod client;
+mod config;
+mod server;
+mod serving;
+mod store;
+
+use config::Config;
+use std::process::ExitCode;
+
+/// What stops a stand-in.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// The result of what may stop it.
+type Outcome<T> = Result<T, Failure>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("--version" | "-v") => {
+            println!(
+                "k3s-standin {}: a stand-in for k3s in Kiln's tests, not k3s",
+                env!("CARGO_PKG_VERSION")
+            );
+            return ExitCode::SUCCESS;
+        }
+        Some("server") => Config::read(&arguments[1..]).and_then(|config| server::run(&config)),
+        Some("agent") => Config::read(&arguments[1..]).and_then(|config| agent::run(&config)),
+        _ => Err("k3s-standin server | agent | --version".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("k3s-standin: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells systemd that the service is up (sd_notify(3)).
+fn ready() -> Outcome<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let text = path.to_string_lossy().into_owned();
+    let address = match text.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&path)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
+    Ok(())
+}
