@@ -10,6 +10,7 @@ pub mod lock;
 pub mod man;
 pub mod plan;
 pub mod schema;
+pub mod seed;
 pub mod site;
 
 use crate::cluster::{self, FILE_NAME, Loaded};
