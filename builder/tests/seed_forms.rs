@@ -275,15 +275,35 @@ fn stock_scripts_are_sound() {
     let folder = tempfile::tempdir().unwrap();
     let mut scripts = 0;
     for (path, mode, text) in
-        files(&seed.user_data).into_iter().filter(|(.., text)| text.starts_with("#!/bin/sh"))
+        files(&seed.user_data).into_iter().filter(|(path, ..)| path.starts_with("/usr/lib/kiln/stock"))
     {
-        assert!(path.starts_with("/usr/lib/kiln/") && mode == "0700", "{path} {mode}");
+        assert!(mode == "0700" && text.starts_with("#!/bin/sh\n"), "{path} {mode}");
         let script = written(folder.path(), "script", &text);
         let status = Command::new("sh").arg("-n").arg(&script).status().unwrap();
         assert!(status.success(), "{path}");
         scripts += 1;
     }
     assert_eq!(scripts, 2);
+}
+
+/// systemd takes the unit of a stock image.
+#[test]
+fn the_stock_unit_is_sound() {
+    let cluster = load(STOCK);
+    let seed = stock(&cluster, "agent", &always("a-secret"));
+    let (.., unit) =
+        files(&seed.user_data).into_iter().find(|(path, ..)| path.ends_with("/kiln-stock.service")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // What it starts is not on this machine.
+    let unit = unit.replace("/usr/lib/kiln/stock-boot", "/bin/true");
+    let path = written(folder.path(), "kiln-stock.service", &unit);
+    let output = match Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output() {
+        Ok(output) => output,
+        Err(error) => return eprintln!("SKIPPED: systemd-analyze: {error}"),
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let of_unit: Vec<&str> = said.lines().filter(|line| line.contains("kiln-stock.service")).collect();
+    assert!(of_unit.is_empty(), "{said}");
 }
 
 #[test]
@@ -293,14 +313,13 @@ fn cloud_init_takes_every_form() {
     let vault = always("top-secret");
     let mut paths = Vec::new();
     let mut add = |name: String, seed: &Seed| {
+        let path = written(folder.path(), &format!("{name}-user-data"), &seed.user_data);
         if seed.user_data.starts_with("#cloud-config") {
-            let path = written(folder.path(), &format!("{name}-user-data"), &seed.user_data);
-            let said = judge
-                .run(&["schema", "--config-file", &path.to_string_lossy()])
-                .unwrap_or_else(|e| panic!("{name}: {e}\n{}", seed.user_data));
+            let said = judge.run(&["schema", "--config-file", &path.to_string_lossy()]);
+            let said = said.unwrap_or_else(|error| panic!("{name}: {error}\n{}", seed.user_data));
             assert!(!said.to_ascii_lowercase().contains("deprecat"), "{name}: {said}");
-            paths.push(path);
         }
+        paths.push(path);
         paths.push(written(folder.path(), &format!("{name}-network-config"), &seed.network_config));
     };
     for cluster in [load(NETWORKS), load(STOCK), own_cluster()] {

@@ -61,7 +61,8 @@ fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
             LinkKind::Bond { interfaces, mode } => {
                 put("interfaces", texts(interfaces));
                 // Without it the kernel does not notice when a cable is pulled.
-                let parameters = [("mode", Yaml::text(mode.as_str())), ("mii-monitor-interval", plain(100))];
+                let parameters =
+                    [("mode", Yaml::text(mode.as_str())), ("mii-monitor-interval", Yaml::text("100"))];
                 put("parameters", map(parameters));
             }
             LinkKind::Bridge { interfaces } => {

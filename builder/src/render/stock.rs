@@ -109,8 +109,9 @@ pub(super) fn documents(
     add(SETUP, 0o700, script(&STOCK_SETUP, setup)?, false);
     let disks = !handoff.disks.data.is_empty();
     add(BOOT, 0o700, script(&STOCK_BOOT, context! { disks })?, false);
-    let own: Vec<&str> =
-        ["k3s.service", "k3s-agent.service"].into_iter().chain(units.iter().map(|u| u.as_str())).collect();
+    // A socket is there before any service: to be before one would be a circle.
+    let services = units.iter().map(String::as_str).filter(|unit| unit.ends_with(".service"));
+    let own: Vec<&str> = ["k3s.service", "k3s-agent.service"].into_iter().chain(services).collect();
     let service = render_as(&STOCK_SERVICE, context! { before => own.join(" ") }, Quoting::None)?;
     add(SERVICE, 0o644, service, false);
     documents.files.extend(files(cluster, node, vault)?);

@@ -26,7 +26,7 @@ const PACKAGES: &str = "python3-configobj python3-jinja2 python3-jsonpatch pytho
 /// Checks documents with cloud-init's own schemas, and prints what PyYAML reads in them, as a list. netplan is asked about
 /// Wi-Fi: cloud-init's schema of network-config knows none.
 const SCHEMAS: &str = r"
-import json, os, sys, yaml
+import email, json, os, sys, yaml
 from cloudinit.config.schema import SchemaType, get_schema, get_schema_dir, validate_cloudconfig_schema
 import jsonschema
 cloud_config = get_schema(SchemaType.CLOUD_CONFIG)
@@ -36,6 +36,8 @@ read = []
 for path in sys.argv[1:]:
     with open(path, encoding='utf-8') as file:
         text = file.read()
+    if text.startswith('Content-Type: multipart'):
+        text = email.message_from_string(text).get_payload()[0].get_payload(decode=True).decode()
     document = yaml.safe_load(text)
     read.append(document)
     try:

@@ -59,10 +59,11 @@ impl Check<'_> {
             let mut written: Vec<_> = interfaces.iter().collect();
             written.sort_by_key(|(_, (place, _))| place.start);
             let links: Vec<_> = written.into_iter().filter_map(|one| self.link(one, known)).collect();
-            self.together(interfaces, &links);
             if interfaces.is_empty() {
                 let fault = Fault::error("network", &section.span, "`interfaces` has no interface");
                 self.faults.push(fault.label("here").help("add one, or write `dhcp: true` instead"));
+            } else {
+                self.together(interfaces, &links);
             }
             let primary = links.iter().find(|link| !link.addresses.is_empty()).or(links.first());
             let interface = match primary.map(|link| (&link.name, &link.kind)) {
