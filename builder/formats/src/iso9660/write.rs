@@ -110,9 +110,11 @@ struct Child<'a> {
     time: Timestamp,
 }
 
-/// Every directory with its entries.
-fn sorted(tree: &Tree) -> Result<BTreeMap<&[u8], (Timestamp, Vec<Child<'_>>)>, WriteError> {
-    let mut directories: BTreeMap<&[u8], (Timestamp, Vec<Child<'_>>)> = BTreeMap::new();
+/// Every directory by its path, with its time and its entries.
+type Directories<'a> = BTreeMap<&'a [u8], (Timestamp, Vec<Child<'a>>)>;
+
+fn sorted(tree: &Tree) -> Result<Directories<'_>, WriteError> {
+    let mut directories = Directories::new();
     directories.insert(b"", (Timestamp::default(), Vec::new()));
     for (path, entry) in tree.iter() {
         let directory = match &entry.kind {
@@ -173,7 +175,7 @@ struct Half<'a> {
 }
 
 impl<'a> Half<'a> {
-    fn of(all: &'a BTreeMap<&'a [u8], (Timestamp, Vec<Child<'a>>)>, view: View) -> Result<Self, WriteError> {
+    fn of(all: &'a Directories<'a>, view: View) -> Result<Self, WriteError> {
         // Level by level, so that a parent comes before its children, and those in its order (ECMA-119 §6.9.1).
         let mut directories = vec![Directory::new(all, (&b""[..], vec![0]), 1, view)];
         let mut at = 0;
@@ -202,7 +204,7 @@ impl<'a> Half<'a> {
 
 impl<'a> Directory<'a> {
     fn new(
-        all: &'a BTreeMap<&'a [u8], (Timestamp, Vec<Child<'a>>)>,
+        all: &'a Directories<'a>,
         (path, identifier): (&'a [u8], Vec<u8>),
         parent: u16,
         view: View,
