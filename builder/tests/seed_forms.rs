@@ -400,6 +400,83 @@ proptest::proptest! {
     }
 }
 
+/// Interfaces as a person may write them: cards, a bond of some of them, VLANs on any, a bridge of some, with addresses of
+/// their own.
+fn networks() -> impl Strategy<Value = String> {
+    let card = (proptest::bool::ANY, 0..3_u8);
+    let cards = proptest::collection::vec(card, 5..7);
+    (cards, 0..3_usize, 0..3_usize, proptest::collection::btree_set(1..4095_u32, 0..4), proptest::option::of(1280..9001_u32)).prop_map(
+        |(cards, bonded, bridged, vlans, mtu)| {
+            let mut lines = Vec::new();
+            let mut number = 0;
+            let mut own = |kind: u8| {
+                number += 1;
+                let mtu = mtu.map(|mtu| format!(", mtu: {mtu}")).unwrap_or_default();
+                match kind {
+                    0 => "dhcp: true".to_owned(),
+                    1 => format!("addresses: [10.{number}.0.2/16], dns: [10.{number}.0.1]{mtu}"),
+                    _ => format!("addresses: [\"fd00:{number}::2/64\", 10.{number}.0.2/16], routes: [{{to: 172.16.{number}.0/24, via: 10.{number}.0.9, metric: {number}}}]{mtu}"),
+                }
+            };
+            for (at, (mac, kind)) in cards.iter().enumerate() {
+                let told = if *mac { format!("mac: \"52:54:00:00:01:{at:02x}\"") } else { format!("interface: enp{at}s0") };
+                let member = at < bonded || at < bonded + bridged;
+                let rest = if member { String::new() } else { format!(", {}", own(*kind)) };
+                lines.push(format!("card{at}: {{{told}{rest}}}"));
+            }
+            let names = |range: std::ops::Range<usize>| range.map(|at| format!("card{at}")).collect::<Vec<_>>().join(", ");
+            if bonded > 0 {
+                lines.push(format!("bond0: {{bond: {{interfaces: [{}], mode: balance-alb}}, {}}}", names(0..bonded), own(1)));
+            }
+            if bridged > 0 {
+                lines.push(format!("br0: {{bridge: {{interfaces: [{}]}}, {}}}", names(bonded..bonded + bridged), own(2)));
+            }
+            for (id, on) in vlans.iter().zip(["bond0", "br0", "card5", "card4"]) {
+                if lines.iter().any(|line| line.starts_with(&format!("{on}:"))) {
+                    lines.push(format!("v{id}: {{vlan: {{link: {on}, id: {id}}}, {}}}", own(0)));
+                }
+            }
+            format!("apiVersion: kiln/v1\ncluster: {{name: n}}\nusers: []\nnodes:\n- name: one\n  network:\n    interfaces:\n      {}\n", lines.join("\n      "))
+        },
+    )
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    /// Both kinds of images are told the same addresses, routes and servers.
+    #[test]
+    fn both_renderers_say_the_same(text in networks()) {
+        let cluster = load(&text);
+        let vault = always("x");
+        let units: Vec<String> = files(&kiln(&cluster, "one", &vault).user_data).into_iter().map(|(.., text)| text).collect();
+        let of = |key: &str| {
+            let key = format!("{key}=");
+            let mut found: Vec<String> = units.iter().flat_map(|unit| unit.lines()).filter_map(|line| line.strip_prefix(&key)).map(str::to_owned).collect();
+            found.sort();
+            found
+        };
+        let document: serde_json::Value = serde_saphyr::from_str(&stock(&cluster, "one", &vault).network_config).unwrap();
+        let links = || document.as_object().unwrap().values().filter_map(serde_json::Value::as_object).flat_map(|kind| kind.values());
+        let texts = |list: &serde_json::Value| list.as_array().into_iter().flatten().map(|item| item.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let mut addresses: Vec<String> = links().flat_map(|link| texts(&link["addresses"])).collect();
+        let mut servers: Vec<String> = links().flat_map(|link| texts(&link["nameservers"]["addresses"])).collect();
+        let routes = |key: &str| {
+            let all = links().flat_map(|link| link["routes"].as_array().cloned().unwrap_or_default());
+            let mut all: Vec<String> = all.map(|route| route[key].as_str().unwrap().to_owned()).collect();
+            all.sort();
+            all
+        };
+        addresses.sort();
+        servers.sort();
+        prop_assert_eq!(of("Address"), addresses);
+        prop_assert_eq!(of("DNS"), servers);
+        prop_assert_eq!((of("Destination"), of("Gateway")), (routes("to"), routes("via")));
+        let vlans = document["vlans"].as_object().map_or(0, serde_json::Map::len);
+        prop_assert_eq!((of("VLAN").len(), of("Id").len()), (vlans, vlans));
+    }
+}
+
 /// And so says the YAML reader that cloud-init uses, whose schemas take it all.
 #[test]
 fn cloud_init_reads_whatever_people_write() {

@@ -157,7 +157,7 @@ mod tests {
         e:
           - x
           - y: ~
-            z: null
+            z: ~
         f: |
           one
           two
