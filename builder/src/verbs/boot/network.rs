@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(plan.warnings.len(), 2, "{:?}", plan.warnings);
         assert!(plan.warnings[0].contains("enp7s0") && plan.warnings[1].contains("fd00::5/64"));
         assert_eq!(plan.ssh("anna"), None);
-        assert!(plan("ethernets: {}").warnings[0].contains("interfaces of its own"));
+        assert!(super::plan("ethernets: {}", 1).unwrap().warnings[0].contains("interfaces of its own"));
         assert!(super::plan("- nonsense", 1).is_err());
     }
 }
