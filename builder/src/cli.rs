@@ -2,7 +2,7 @@
 
 use crate::cluster;
 use crate::diag::{self, Colour, Ui, Wish};
-use crate::verbs::{boot, build, check, completions, init, inspect, lock, man, plan, schema, secrets};
+use crate::verbs::{boot, build, check, completions, init, inspect, lock, man, plan, schema, secrets, seed};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
 
@@ -63,6 +63,8 @@ enum Verb {
     Plan(plan::Args),
     /// Build a disk image and a seed for every node, or for those named.
     Build(build::Args),
+    /// Write the cloud-init seed of every node, or of those named, with volumes that carry it.
+    Seed(seed::Args),
     /// Print what is in an image that Kiln made, from its bytes.
     Inspect(inspect::Args),
     /// Boot a node's image in QEMU; the image itself stays as it is.
@@ -101,6 +103,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> anyhow::Result<()> {
         Verb::Lock(args) => lock::run(&args, ui),
         Verb::Plan(args) => plan::run(&args, ui),
         Verb::Build(args) => build::run(&args, ui),
+        Verb::Seed(args) => seed::run(&args, ui),
         Verb::Inspect(args) => inspect::run(&args, ui),
         Verb::Boot(args) => boot::run(&args, ui),
         Verb::Completions(args) => completions::run(&args, Cli::command(), ui),

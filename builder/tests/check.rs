@@ -47,6 +47,56 @@ fn networks(values: &[&str]) -> String {
     format!("{HEAD}{USER}nodes:\n{}", values.iter().enumerate().map(node).collect::<String>())
 }
 
+/// Nodes with these `network.interfaces` values.
+fn interfaces(values: &[&str]) -> String {
+    let values: Vec<String> = values.iter().map(|value| format!("{{interfaces: {{{value}}}}}")).collect();
+    networks(&values.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn network_cases() -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "interfaces",
+            networks(&[
+                "{interfaces: {}, address: 10.0.0.1/24, dns: [9.9.9.9], mac: \"52:54:00:00:00:01\"}",
+                "{interfaces: {eth0: {}, \"e*\": {dhcp: true}, far-too-long-a-name: {dhcp: true}}}",
+                "{interfaces: {a: {dhcp: true, mac: x, interface: y}, b: {mtu: 20, dhcp: true}, c: {adresses: [10.0.0.1/24]}}}",
+                "{interfaces: {a: {addresses: [10.0.1.1/24, 10.0.1.1/24], gateway: 10.9.0.1}, b: {dhcp: true, gateway: 10.0.0.1}}}",
+                "{interfaces: {a: {addresses: [\"fd00::1/64\"], mtu: 1000}, b: {interface: a, dhcp: true}}}",
+            ]),
+        ),
+        (
+            "interfaces-made",
+            interfaces(&[
+                "b: {bond: {interfaces: []}, dhcp: true}",
+                "b: {bond: {interfaces: [one, onee, b, v], mode: fast}, dhcp: true}, one: {addresses: [10.0.2.1/24]}, v: {vlan: {link: one, id: 4095}}",
+                "b: {bond: {interfaces: [one]}, dhcp: true, mac: \"52:54:00:00:00:01\"}, c: {bridge: {interfaces: [one, b]}}, one: {}",
+                "v: {vlan: {link: one, id: 0}, dhcp: true}, w: {vlan: {link: two, id: 5}}, x: {vlan: {link: two, id: 5}}, two: {}",
+                "v: {vlan: {link: two, id: 5}, bridge: {interfaces: [two]}, dhcp: true}, two: {}",
+                "v: {vlan: {link: two, id: 5}, dhcp: true}, w: {vlan: {link: v, id: 6}}, two: {}, x: {vlan: {link: two}, bond: {}}",
+            ]),
+        ),
+        (
+            "interfaces-routes",
+            interfaces(&[
+                "a: {addresses: [10.0.3.1/24], gateway: 10.0.3.254}, b: {addresses: [10.0.4.1/24], gateway: 10.0.4.254}",
+                "a: {addresses: [10.0.5.1/24], routes: [{to: 10.1.0.0/8, via: 10.0.5.2}, {to: x, via: 10.0.5.2}, {to: 10.0.0.0/8, via: \"fe80::1\"}]}",
+                "a: {addresses: [10.0.6.1/24], gateway: 10.0.6.1, routes: [{to: 10.0.0.0/8, via: 10.7.0.1}, {to: default}]}",
+                "a: {addresses: [10.0.7.1/24], gateway: 10.0.7.254, routes: [{to: default, via: 10.0.7.253, metric: 9}]}",
+            ]),
+        ),
+        (
+            "wifi",
+            interfaces(&[
+                "wlan0: {dhcp: true, wifi: {ssid: home, password: 12345678}}",
+                "wlan0: {dhcp: true, wifi: {ssid: home, password: plain-password, country: de}}",
+                "radio: {dhcp: true, mac: \"52:54:00:00:00:07\", wifi: {ssid: \"\"}}",
+                "radio: {dhcp: true, interface: \"wl*\", wifi: {ssid: home}}, v: {vlan: {link: radio, id: 5}}, b: {bridge: {interfaces: [radio]}}",
+            ]),
+        ),
+    ]
+}
+
 /// Nodes with these `disks` values.
 fn disks(values: &[&str]) -> String {
     let node = |(at, value): (usize, &&str)| format!("  - name: node-{at}\n    disks:\n      {value}\n");
@@ -552,7 +602,13 @@ fn cross_cases() -> Vec<(&'static str, String)> {
 
 #[test]
 fn every_bad_file_gets_its_words() {
-    for (name, file) in cases().into_iter().chain(disk_cases()).chain(iscsi_cases()).chain(cross_cases()) {
+    let all = cases()
+        .into_iter()
+        .chain(disk_cases())
+        .chain(network_cases())
+        .chain(iscsi_cases())
+        .chain(cross_cases());
+    for (name, file) in all {
         let (stderr, status) = check(file.as_bytes());
         let only_warnings =
             matches!(name, "no-login" | "disk-warnings" | "iscsi-warnings" | "secrets-in-plain-text");
@@ -568,6 +624,46 @@ fn every_bad_file_gets_its_words() {
         );
         snapshot(name, &stderr);
     }
+}
+
+/// The user's own files for cloud-init.
+#[test]
+fn own_user_data_is_looked_at() {
+    let folder = tempfile::tempdir().expect("folder");
+    let cases = [
+        ("none", "nothing says what this is\n"),
+        ("list", "#cloud-config\n- a\n"),
+        ("broken", "#cloud-config\na: [hunter2\nb: }\n"),
+        ("twice", "#cloud-config\na: 1\na: 2\n"),
+        ("jinja", "## template: jinja\n#cloud-config\n"),
+        ("mail", "Content-Type: multipart/mixed\n"),
+        ("owned", "#cloud-config\nhostname: x\ngrowpart: {mode: auto}\ncloud_final_modules: []\n"),
+        ("packages", "#cloud-config\npackages: [htop]\napt: {}\n"),
+        ("fine", "#cloud-config\n"),
+    ];
+    let nodes: String =
+        cases.iter().map(|(name, _)| format!("  - {{name: {name}, user_data: ./{name}.yaml}}\n")).collect();
+    for (name, text) in cases {
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).expect("written");
+    }
+    let file = format!("{HEAD}{USER}user_data: missing.yaml\nnodes:\n{nodes}");
+    std::fs::write(folder.path().join("cluster.yaml"), file).expect("written");
+    let output = kiln(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+    snapshot("user-data", &stderr);
+}
+
+/// A Wi-Fi card most likely needs firmware, and a password in plain text is told.
+#[test]
+fn wifi_is_warned_about() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = interfaces(&["wlan0: {dhcp: true, wifi: {ssid: home, password: hunter22}}"]);
+    std::fs::write(folder.path().join("cluster.yaml"), file).expect("written");
+    let output = kiln(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(0));
+    snapshot("wifi-warnings", &text(&output.stderr));
 }
 
 /// A file with thousands of faults is answered with the first of them, and at once.

@@ -1,11 +1,12 @@
-//! Seeds in cloud-init's eyes. The oracle is trixie's `cloud-init`; without one on PATH these checks are
-//! skipped, aloud.
+//! Seeds in cloud-init's eyes.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
+mod judges;
+
+use judges::written;
 use kiln::cluster::{self, Cluster, Loaded};
 use kiln::render::{Seed, seed};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// A cluster with everything in it that a seed can say.
 const EVERYTHING: &str = r##"
@@ -57,23 +58,7 @@ fn seeds() -> Vec<(String, Seed)> {
 
 /// `cloud-init` with these arguments; `None`, said aloud, when there is none.
 fn cloud_init(args: &[&str]) -> Option<Result<String, String>> {
-    let output = match Command::new("cloud-init").args(args).output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("SKIPPED: no cloud-init on PATH (Debian package cloud-init, from trixie)");
-            return None;
-        }
-        Err(error) => panic!("cloud-init: {error}"),
-    };
-    let text =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    Some(if output.status.success() { Ok(text) } else { Err(text) })
-}
-
-fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let path = folder.join(name);
-    std::fs::write(&path, text).expect("written");
-    path
+    judges::cloud_init().map(|judge| judge.run(args))
 }
 
 /// Secrets that are no secrets: each is its own name.
@@ -269,18 +254,17 @@ fn no_disks_are_none() {
 
 #[test]
 fn cloud_init_takes_every_document() {
+    let Some(judge) = judges::cloud_init() else { return };
     let folder = tempfile::tempdir().expect("folder");
+    let mut paths = Vec::new();
     for (name, seed) in seeds() {
-        for (kind, text) in [("cloud-config", &seed.user_data), ("network-config", &seed.network_config)] {
-            let path = written(folder.path(), &format!("{name}-{kind}"), text);
-            let path = path.to_string_lossy();
-            let Some(result) = cloud_init(&["schema", "--schema-type", kind, "--config-file", &path]) else {
-                return;
-            };
-            let said = result.unwrap_or_else(|error| panic!("{name}'s {kind}:\n{text}\n{error}"));
-            assert!(!said.to_ascii_lowercase().contains("deprecat"), "{name}'s {kind}: {said}");
-        }
+        let path = written(folder.path(), &format!("{name}-user-data"), &seed.user_data);
+        let said = judge.run(&["schema", "--config-file", &path.to_string_lossy()]);
+        let said = said.unwrap_or_else(|error| panic!("{name}'s user-data:\n{}\n{error}", seed.user_data));
+        assert!(!said.to_ascii_lowercase().contains("deprecat"), "{name}'s user-data: {said}");
+        paths.extend([path, written(folder.path(), &format!("{name}-network-config"), &seed.network_config)]);
     }
+    assert_eq!(judge.read(&paths).len(), paths.len());
 }
 
 /// A seed that a broken template could have made is refused: the oracle can say no.

@@ -8,7 +8,7 @@ mod directory;
 mod geometry;
 mod names;
 mod read;
-mod time;
+pub(crate) mod time;
 mod volume_id;
 mod write;
 

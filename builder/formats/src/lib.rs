@@ -12,6 +12,7 @@
 //! | [`ext4`] | ext4 file system | yes | yes |
 //! | [`fat`] | FAT32 and FAT16 with long names | yes | yes |
 //! | [`gpt`] | GUID partition table, 512 and 4096 byte sectors | yes | yes |
+//! | [`iso9660`] | ISO 9660 file system with Joliet names | yes | |
 //! | [`cpio`] | cpio `newc` archive (initramfs) | yes | yes |
 //! | [`uki`] | PE/COFF unified kernel image | yes | yes |
 //! | [`qcow2`] | QEMU copy-on-write image | yes | yes, uncompressed |
@@ -26,6 +27,8 @@ pub mod ext4;
 pub mod fat;
 pub mod gpt;
 pub mod io;
+#[cfg(feature = "images")]
+pub mod iso9660;
 pub mod path;
 #[cfg(feature = "images")]
 pub mod qcow2;

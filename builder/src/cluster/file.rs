@@ -9,7 +9,13 @@ pub use disks::{
 };
 mod iscsi;
 
+mod network;
+
 pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
+pub use network::{
+    BondMode, BondSection, BridgeSection, InterfaceSection, NetworkSection, RouteSection, VlanSection,
+    WifiSection,
+};
 
 use super::overlay;
 use super::read::{Read, Spanned, Text, document, unknown_word, words, wrong_type};
@@ -55,6 +61,9 @@ document! {
         disks: DisksSection,
         /// The memory of every node that has no `memory` of its own.
         memory: MemorySection,
+        /// A file of your own for cloud-init on every node: a cloud-config, which is merged into Kiln's, or a script.
+        #[schemars(extend("examples" = ["./user-data.yaml"]))]
+        user_data: Text,
     }
 }
 
@@ -446,6 +455,8 @@ document! {
         /// Kubernetes taints that the node registers with.
         #[schemars(extend("examples" = [["node-role.kubernetes.io/control-plane:NoSchedule"]]))]
         taints: Vec<Text>,
+        /// A file of your own for cloud-init on this node, on top of the one for every node.
+        user_data: Text,
     }
 }
 
@@ -458,32 +469,6 @@ document! {
         /// before it is compressed. None when left out.
         #[schemars(extend("pattern" = "^[0-9]+(%|(\\.[0-9]+)? ?([KMGT]i?)?B?)$", "examples" = ["50%", "2GiB"]))]
         zram: Text,
-    }
-}
-
-document! {
-    /// How a node reaches its network: `dhcp: true`, or an `address`.
-    NetworkSection, "`network`",
-    required {}
-    optional {
-        /// Ask a DHCP server.
-        dhcp: Spanned<bool>,
-        /// Fixed address with its prefix length.
-        #[schemars(extend("examples" = ["192.168.86.71/24", "2001:db8::71/64"]))]
-        address: Text,
-        /// Default router.
-        #[schemars(extend("examples" = ["192.168.86.1"]))]
-        gateway: Text,
-        /// Name servers. Without them a node with a fixed address asks its gateway.
-        dns: Vec<Text>,
-        /// Domains in which short names are looked up.
-        search: Vec<Text>,
-        /// Name of the interface; `*` stands for any characters. `e*` when left out: every wired one.
-        #[schemars(extend("examples" = ["enp1s0", "e*"]))]
-        interface: Text,
-        /// Hardware address of the interface, instead of its name.
-        #[schemars(extend("pattern" = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", "examples" = ["52:54:00:12:34:56"]))]
-        mac: Text,
     }
 }
 

@@ -10,13 +10,14 @@ pub mod settings;
 mod size;
 mod ssh_key;
 mod tree;
+pub mod user_data;
 mod validate;
 mod words;
 
 pub use model::{
-    AUTO_FIRMWARE, Architecture, Artefact, Base, Cluster, DiskRule, DiskSlot, Disks, Distribution, Firmware,
-    Fixed, Interface, Location, Mirror, Network, Node, Overlay, Quoting, Role, Secrets, SeedFile, Suite,
-    UnknownNode, User,
+    AUTO_FIRMWARE, Architecture, Artefact, Base, BondMode, Cluster, DiskRule, DiskSlot, Disks, Distribution,
+    Firmware, Fixed, Interface, Link, LinkKind, Location, Mirror, Network, Node, Overlay, Quoting, Role,
+    Route, Secrets, SeedFile, Suite, UnknownNode, User, Wifi,
 };
 pub use read::{Spanned, Text};
 

@@ -1,20 +1,21 @@
 //! The cluster as the rest of Kiln sees it: every value valid, every default filled in.
 
 mod disks;
+mod network;
 
 pub use super::file::{Architecture, Distribution, Role, Suite};
 pub use super::overlay::Quoting;
 pub use disks::{DiskRule, DiskSlot, Disks};
+pub use network::{BondMode, Fixed, Interface, Link, LinkKind, Network, Route, Wifi};
 
 use super::identity::Identity;
 use super::settings::Settings;
+use super::user_data::UserData;
 use crate::diag::{Span, nearest};
-use ipnet::IpNet;
 use kiln_contract::iscsi::Iscsi;
 use kiln_contract::memory::Memory;
 use kiln_contract::policy::FileSystem;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -223,6 +224,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Kubernetes taints, as `key=value:effect` or `key:effect`.
     pub taints: Vec<String>,
+    /// The user's own files for cloud-init, that for every node first.
+    pub user_data: Vec<UserData>,
 }
 
 impl Node {
@@ -234,37 +237,6 @@ impl Node {
     pub fn layers(&self) -> Vec<Overlay> {
         std::iter::once(super::overlay::base()).chain(self.overlays.iter().cloned()).collect()
     }
-}
-
-/// How a node reaches its network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
-    /// Which interface.
-    pub interface: Interface,
-    /// `None` asks a DHCP server.
-    pub fixed: Option<Fixed>,
-    /// Name servers; empty leaves them to DHCP.
-    pub dns: Vec<IpAddr>,
-    /// Domains in which short names are looked up.
-    pub search: Vec<String>,
-}
-
-/// What an interface is recognised by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interface {
-    /// Its name, with `*` for any characters.
-    Name(String),
-    /// Its hardware address, lower case with colons.
-    Mac(String),
-}
-
-/// A fixed address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fixed {
-    /// Address with its prefix length.
-    pub address: IpNet,
-    /// Default router.
-    pub gateway: Option<IpAddr>,
 }
 
 /// Somebody who may log in.
@@ -367,6 +339,9 @@ impl Cluster {
         packages.extend(node.memory.zram.map(|_| "systemd-zram-generator".to_owned()));
         for overlay in &node.overlays {
             packages.extend(overlay.packages.iter().cloned());
+        }
+        if node.network.wifis().next().is_some() {
+            packages.extend(["wireless-regdb", "wpasupplicant"].map(str::to_owned));
         }
         if let Firmware::Packages(firmware) = &self.base.firmware {
             packages.extend(firmware.iter().cloned());

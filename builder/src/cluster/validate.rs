@@ -10,10 +10,12 @@ mod memory;
 mod network;
 mod overlays;
 mod people;
+mod user_data;
 
 use super::file::{API_VERSION, ClusterFile, NodeSection, SecretsSection};
-use super::model::{Architecture, Cluster, Disks, Interface, Node, Overlay, Role, Secrets, User};
+use super::model::{Architecture, Cluster, Disks, Firmware, Node, Overlay, Role, Secrets, User};
 use super::read::{Spanned, Text};
+use super::user_data::UserData;
 use super::{identity, words};
 use crate::diag::{Fault, Severity, Span, nearest};
 use kiln_contract::memory::Memory;
@@ -118,12 +120,19 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let users = check.users(file.users.as_ref(), &[]);
     let disks = file.disks.as_ref().map(|disks| check.disks(disks, &overlays)).unwrap_or_default();
     let memory = file.memory.as_ref().map(|memory| check.memory(memory)).unwrap_or_default();
+    let user_data = check.user_data(file.user_data.as_ref());
+    let mut packages = base.packages.clone();
+    if let Firmware::Packages(firmware) = &base.firmware {
+        packages.extend(firmware.iter().cloned());
+    }
     let inherited = Inherited {
         zone: &time_zone,
         users: &users,
         disks: &disks,
         memory: &memory,
         overlays: (&layers, &overlays),
+        packages: &packages,
+        user_data: user_data.as_ref(),
     };
     let mut nodes = check.nodes(file.nodes.as_ref(), &inherited);
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
@@ -160,6 +169,9 @@ struct Inherited<'a> {
     disks: &'a Disks,
     memory: &'a Memory,
     overlays: (&'a [overlays::Layer], &'a [Overlay]),
+    /// Packages of every node, firmware among them.
+    packages: &'a BTreeSet<String>,
+    user_data: Option<&'a UserData>,
 }
 
 impl Check<'_> {
@@ -218,25 +230,18 @@ impl Check<'_> {
             self.faults.push(fault.help("add one: `nodes: [{name: node-1}]`"));
         }
         let mut names = Seen::new("duplicate-node", "the node name", "give each node its own name");
-        let mut addresses = Seen::new("duplicate-address", "the address", "give each node its own address");
-        let mut macs = Seen::new("duplicate-mac", "the hardware address", "give each node its own");
+        let mut known = network::Known::new();
         let mut nodes = Vec::new();
         for section in &sections.value {
             let name = section.name.as_ref().and_then(|name| self.word(name, NAME));
             if let (Some(name), Some(text)) = (&name, &section.name) {
                 names.check(name, &text.span, self.faults);
             }
-            let network = self.network(section.network.as_ref());
-            if let Some(written) = &section.network {
-                if let (Some(fixed), Some(text)) = (&network.fixed, &written.address) {
-                    addresses.check(&fixed.address.addr().to_string(), &text.span, self.faults);
-                }
-                if let (Interface::Mac(mac), Some(text)) = (&network.interface, &written.mac) {
-                    macs.check(mac, &text.span, self.faults);
-                }
-            }
+            let network = self.network(section.network.as_ref(), &mut known);
             let own_zone = section.time_zone.as_ref().and_then(|zone| self.word(zone, TIME_ZONE));
             let packages = self.set(section.packages.as_ref(), PACKAGE);
+            self.wifi_firmware(section.network.as_ref(), inherited.packages.iter().chain(&packages));
+            let user_data = self.user_data(section.user_data.as_ref());
             let mut users = self.users(section.users.as_ref(), inherited.users);
             let keys = self.ssh_keys(section.ssh_keys.as_ref());
             for user in &mut users {
@@ -266,6 +271,7 @@ impl Check<'_> {
                 overlays,
                 labels: self.labels(section.labels.as_ref()),
                 taints: section.taints.iter().flatten().filter_map(|taint| self.word(taint, TAINT)).collect(),
+                user_data: inherited.user_data.into_iter().cloned().chain(user_data).collect(),
             });
         }
         nodes

@@ -8,5 +8,6 @@ pub mod locking;
 pub mod nodes;
 pub mod output;
 pub mod roots;
+pub mod seeds;
 pub mod unpack;
 pub mod vault;

@@ -3,6 +3,7 @@
 use super::document::{self, Image, Partition};
 use super::output::{self, Output, Partial};
 use super::roots::Root;
+use super::seeds;
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node};
 use crate::digest::Sha256;
@@ -10,9 +11,9 @@ use crate::image::{self, Body, Disk};
 use crate::lock::{self, Lock};
 use crate::plan::{Artefact, Inputs};
 use crate::render::Seed;
-use kiln_contract::{handoff, partition};
+use kiln_contract::partition;
 use kiln_formats::qcow2;
-use kiln_formats::tree::{Entry, Timestamp, Tree};
+use kiln_formats::tree::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -89,7 +90,7 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     output.forget(node);
     let mut files = BTreeMap::new();
     let mut keep = |path: String, bytes: &[u8]| -> Result<(), Error> {
-        let private = path.ends_with("/user-data");
+        let private = seeds::is_private(&path, building.seed);
         let sha256 =
             if private { output.write_private(&path, bytes)? } else { output.write(&path, bytes)? };
         files.insert(path, document::File { size: bytes.len() as u64, sha256 });
@@ -161,7 +162,7 @@ fn disk(building: &Building<'_>) -> Disk {
             guid: guid(partition::LABEL_CIDATA),
             size: cidata_bytes(building.node.sector_size),
             body: Body::Fat {
-                tree: seed_tree(building.seed, created),
+                tree: seeds::tree(building.seed, created),
                 label: partition::LABEL_CIDATA,
                 volume_id: identity.fat_volume_id(partition::LABEL_CIDATA, medium),
                 created,
@@ -179,25 +180,6 @@ fn disk(building: &Building<'_>) -> Disk {
         },
     ];
     Disk { guid: identity.disk_guid(medium), sector_size: building.node.sector_size, partitions }
-}
-
-/// What the CIDATA volume holds.
-fn seed_tree(seed: &Seed, time: Timestamp) -> Tree {
-    let mut tree = Tree::new();
-    let handoff = seed.handoff.to_bytes();
-    let mut files: Vec<(&str, &[u8])> = vec![
-        ("meta-data", seed.meta_data.as_bytes()),
-        ("user-data", seed.user_data.as_bytes()),
-        ("network-config", seed.network_config.as_bytes()),
-        (handoff::PATH, &handoff),
-    ];
-    files.extend(seed.public_user_data.as_ref().map(|text| (handoff::PUBLIC_USER_DATA, text.as_bytes())));
-    for (path, bytes) in files {
-        tree.make_parents(path, &Entry::directory());
-        tree.insert(path, Entry::file(bytes));
-    }
-    tree.iter_mut().for_each(|(_, entry)| entry.meta.mtime = time);
-    tree
 }
 
 fn other(

@@ -5,16 +5,23 @@ mod artefacts;
 mod context;
 mod disks;
 mod files;
+mod network;
+mod networkd;
 pub mod overlay;
 mod scalar;
 mod seed;
+mod stock;
 mod template;
+mod user_data;
+mod wifi;
+mod yaml;
 
 pub use artefacts::{ARCHIVES, Artefact, artefacts};
 pub use context::{NoVault, Vault};
 pub use disks::policy;
 pub use files::{File, files};
-pub use seed::{Seed, handoff, seed};
+pub use seed::{Seed, Target, handoff, seed, stock_seed};
+pub use stock::{Fetched, Stock};
 
 /// Why a document could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,32 @@ pub enum Error {
         node: String,
         /// What is wrong with it.
         source: kiln_contract::handoff::Error,
+    },
+    /// A Wi-Fi network whose password can't be had.
+    #[error("the Wi-Fi network {ssid:?}: {reason}")]
+    Wifi {
+        /// Name of the network.
+        ssid: String,
+        /// Why, without the password.
+        reason: String,
+    },
+    /// A user's own file for cloud-init.
+    #[error("node {node}: {path}: {reason}")]
+    UserData {
+        /// The node.
+        node: String,
+        /// The file.
+        path: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// What a stock image can't be.
+    #[error("node {node}: {reason}")]
+    Stock {
+        /// The node.
+        node: String,
+        /// Why.
+        reason: String,
     },
 }
 

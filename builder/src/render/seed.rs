@@ -1,18 +1,28 @@
 //! The NoCloud seed of a node, and its handoff document.
 
-use super::template::{META_DATA, NETWORK_CONFIG, USER_DATA, render};
-use super::{Error, File, Vault, disks, files};
+use super::stock::{self, Stock};
+use super::template::{META_DATA, USER_DATA, render};
+use super::{Error, File, Vault, disks, files, network, networkd, user_data, wifi};
 use crate::cluster::identity::Medium;
-use crate::cluster::{Cluster, Interface, Node, User};
+use crate::cluster::{Cluster, Node, User};
 use kiln_contract::handoff::{self, Handoff};
 use kiln_contract::partition::{LABEL_CIDATA, LABEL_ESP, LABEL_ROOT_A, LABEL_ROOT_B, LABEL_STATE};
 use minijinja::{Value, context};
 use std::sync::Arc;
 
+/// What a seed is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// An image that Kiln built.
+    Kiln,
+    /// A stock cloud image of Debian or Ubuntu.
+    Stock,
+}
+
 /// The documents of one node, as they stand on its CIDATA volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {
-    /// `user-data`, a cloud-config.
+    /// `user-data`: a cloud-config, or several parts (MIME) of which the first is one.
     pub user_data: String,
     /// The same without the files that hold secrets, when there are any: what stands in its place after the join.
     pub public_user_data: Option<String>,
@@ -20,6 +30,10 @@ pub struct Seed {
     pub meta_data: String,
     /// `network-config`, version 2.
     pub network_config: String,
+    /// A secret is in `network-config`.
+    pub private_network: bool,
+    /// Files of the user's own are in `user-data`, and what is in those is not known.
+    pub own_user_data: bool,
     /// What Kiln's own helper reads, at [`handoff::PATH`].
     pub handoff: Handoff,
 }
@@ -30,38 +44,106 @@ impl Seed {
         let iscsi = self.handoff.iscsi.iter();
         let luns = iscsi.clone().flat_map(|iscsi| &iscsi.luns).any(|lun| lun.chap.is_some());
         // Targets have them for their initiators.
-        self.public_user_data.is_some() || luns || iscsi.clone().any(|iscsi| iscsi.target.is_some())
+        let target = iscsi.clone().any(|iscsi| iscsi.target.is_some());
+        self.public_user_data.is_some() || self.private_network || self.own_user_data || luns || target
     }
 }
 
 /// The seed of `node`, which is one of `cluster`'s, for its own disk.
 pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Seed, Error> {
-    let identity = cluster.identity(node);
-    let files = files(cluster, node, vault)?;
-    let file = |file: &File| {
-        context! { path => &file.path, permissions => format!("{:04o}", file.mode), content => &file.text }
-    };
-    let user_data = |files: Vec<Value>| {
-        let values = context! {
-        hostname => &node.name,
-        fqdn => cluster.fqdn(node),
-        time_zone => &node.time_zone,
-        users => node.users.iter().map(user).collect::<Vec<_>>(),
-        password_authentication => cluster.ssh_password_authentication,
-        files,
+    let mut files = files(cluster, node, vault)?;
+    files.extend(networkd::files(node, vault)?);
+    // Before the network is up there is no unit that brings Wi-Fi up: networkd waits for it.
+    let boot = node
+        .network
+        .wifis()
+        .map(|wifi| ["systemctl", "start", "--no-block", &wifi::unit(wifi)].map(str::to_owned));
+    let documents = Documents { files, boot: boot.map(Vec::from).collect(), ..Documents::default() };
+    documents.seed((cluster, node), Target::Kiln, vault)
+}
+
+/// The seed of `node`, which is one of `cluster`'s, for a stock image.
+pub fn stock_seed(
+    (cluster, node): (&Cluster, &Node),
+    vault: &Arc<dyn Vault>,
+    stock: &Stock<'_>,
+) -> Result<Seed, Error> {
+    let documents = stock::documents((cluster, node), vault, stock)?;
+    documents.seed((cluster, node), Target::Stock, vault)
+}
+
+/// What user-data is made of beside what the cluster file says of the node itself.
+#[derive(Default)]
+pub(super) struct Documents {
+    pub(super) files: Vec<File>,
+    /// Files that are no text, in Base64.
+    pub(super) binaries: Vec<File>,
+    /// Commands of every boot.
+    pub(super) boot: Vec<Vec<String>>,
+    /// Commands of the first boot.
+    pub(super) run: Vec<Vec<String>>,
+    /// Packages that a stock image installs.
+    pub(super) packages: Vec<String>,
+}
+
+impl Documents {
+    fn seed(
+        &self,
+        (cluster, node): (&Cluster, &Node),
+        target: Target,
+        vault: &Arc<dyn Vault>,
+    ) -> Result<Seed, Error> {
+        let identity = cluster.identity(node);
+        let secrets = self.files.iter().any(|file| file.secret);
+        let user_data = |private| self.user_data((cluster, node), target, private);
+        let local = target == Target::Kiln && !node.network.links.is_empty();
+        let meta_data = context! { instance_id => identity.instance_id(), hostname => &node.name, local };
+        let password = node.network.wifis().any(|wifi| wifi.password.is_some());
+        Ok(Seed {
+            user_data: user_data(true)?,
+            public_user_data: secrets.then(|| user_data(false)).transpose()?,
+            meta_data: render(&META_DATA, meta_data)?,
+            network_config: network::config(node, target, vault)?,
+            private_network: target == Target::Stock && password,
+            own_user_data: !node.user_data.is_empty(),
+            handoff: handoff(cluster, node)?,
+        })
+    }
+
+    fn user_data(
+        &self,
+        (cluster, node): (&Cluster, &Node),
+        target: Target,
+        private: bool,
+    ) -> Result<String, Error> {
+        let file = |file: &File, base64: bool| {
+            let permissions = format!("{:04o}", file.mode);
+            context! { path => &file.path, permissions, content => &file.text, base64 }
         };
-        render(&USER_DATA, values)
-    };
-    let public: Vec<Value> = files.iter().filter(|file| !file.secret).map(file).collect();
-    let public_user_data = (public.len() < files.len()).then(|| user_data(public)).transpose()?;
-    let meta_data = context! { instance_id => identity.instance_id(), hostname => &node.name };
-    Ok(Seed {
-        user_data: user_data(files.iter().map(file).collect())?,
-        public_user_data,
-        meta_data: render(&META_DATA, meta_data)?,
-        network_config: render(&NETWORK_CONFIG, network(node))?,
-        handoff: handoff(cluster, node)?,
-    })
+        let files = self.files.iter().filter(|file| private || !file.secret).map(|one| file(one, false));
+        let files: Vec<Value> = files.chain(self.binaries.iter().map(|one| file(one, true))).collect();
+        let stock = match target {
+            Target::Kiln => None,
+            Target::Stock => Some(context! { packages => &self.packages }),
+        };
+        let modules = match target {
+            Target::Kiln => user_data::modules(node, !self.boot.is_empty())?,
+            Target::Stock => Default::default(),
+        };
+        let values = context! {
+            hostname => &node.name,
+            fqdn => cluster.fqdn(node),
+            time_zone => &node.time_zone,
+            users => node.users.iter().map(user).collect::<Vec<_>>(),
+            password_authentication => cluster.ssh_password_authentication,
+            files,
+            boot => &self.boot,
+            run => &self.run,
+            stock,
+            modules => modules.to_vec(),
+        };
+        user_data::with_own(node, render(&USER_DATA, values)?)
+    }
 }
 
 /// The handoff document of `node`, which is one of `cluster`'s.
@@ -102,23 +184,4 @@ fn user(user: &User) -> Value {
         password_hash => &user.password_hash,
         ssh_keys => &user.ssh_keys,
     }
-}
-
-fn network(node: &Node) -> Value {
-    let network = &node.network;
-    let (interface, mac) = match &network.interface {
-        Interface::Name(name) => (name.as_str(), None),
-        // The renderer wants a name too; cloud-init replaces it with the true one when it sees the address.
-        Interface::Mac(mac) => ("e*", Some(mac)),
-    };
-    let fixed = network.fixed.as_ref().map(|fixed| {
-        context! {
-            address => fixed.address.to_string(),
-            gateway => fixed.gateway.map(|gateway| gateway.to_string()),
-            // cloud-init's networkd renderer has no word `default`.
-            everywhere => if fixed.address.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" },
-        }
-    });
-    let dns: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
-    context! { interface, mac, fixed, dns, search => &network.search }
 }

@@ -26,12 +26,29 @@ pub(super) const NETWORK_CONFIG: Template = Template {
     name: "cloud-init/network-config.j2",
     text: include_str!("../../../templates/cloud-init/network-config.j2"),
 };
+pub(super) const STOCK_SETUP: Template = Template {
+    name: "cloud-init/stock-setup.j2",
+    text: include_str!("../../../templates/cloud-init/stock-setup.j2"),
+};
+pub(super) const STOCK_BOOT: Template = Template {
+    name: "cloud-init/stock-boot.j2",
+    text: include_str!("../../../templates/cloud-init/stock-boot.j2"),
+};
+pub(super) const STOCK_SERVICE: Template = Template {
+    name: "cloud-init/stock-service.j2",
+    text: include_str!("../../../templates/cloud-init/stock-service.j2"),
+};
 pub(super) const INIT: Template =
     Template { name: "init/cluster.yaml.j2", text: include_str!("../../../templates/init/cluster.yaml.j2") };
 
 /// The template with these values in it, quoted as YAML.
 pub(super) fn render(template: &Template, values: Value) -> Result<String, Error> {
-    let mut environment = environment(Quoting::Yaml);
+    render_as(template, values, Quoting::Yaml)
+}
+
+/// The template with these values in it.
+pub(super) fn render_as(template: &Template, values: Value, quoting: Quoting) -> Result<String, Error> {
+    let mut environment = environment(quoting);
     environment
         .add_template(template.name, template.text)
         .map_err(|error| in_template(template.name, &error))?;

@@ -161,7 +161,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
 }
 
 /// `SOURCE_DATE_EPOCH` (reproducible-builds.org), when it is set.
-fn source_date_epoch() -> anyhow::Result<Option<i64>> {
+pub(super) fn source_date_epoch() -> anyhow::Result<Option<i64>> {
     let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
     let date = text.parse::<i64>().ok().filter(|date| (0..=0x7fff_ffff).contains(date));
     match date {

@@ -11,6 +11,7 @@ pub mod man;
 pub mod plan;
 pub mod schema;
 pub mod secrets;
+pub mod seed;
 pub mod site;
 
 use crate::cluster::{self, FILE_NAME, Loaded};

@@ -29,7 +29,7 @@ pub(super) fn from_fat(date: u16, time: u16) -> Timestamp {
 
 /// Year, month and day of a number of days since 1970, in the proleptic Gregorian calendar, counted in years
 /// that begin in March so that the leap day comes last.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

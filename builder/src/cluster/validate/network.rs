@@ -1,8 +1,11 @@
 //! `network` of a node.
 
-use super::{Check, DOMAIN, Rule};
+mod links;
+mod together;
+
+use super::{Check, DOMAIN, Rule, Seen};
 use crate::cluster::file::NetworkSection;
-use crate::cluster::model::{Fixed, Interface, Network};
+use crate::cluster::model::{Fixed, Interface, LinkKind, Network};
 use crate::cluster::read::Text;
 use crate::cluster::words;
 use crate::diag::{Fault, Span};
@@ -16,12 +19,69 @@ const INTERFACE: Rule = Rule {
     help: "`ip link` lists names such as `enp1s0`; `e*` stands for every wired one",
 };
 
+/// Firmware packages of Wi-Fi cards that [`crate::cluster::AUTO_FIRMWARE`] has not.
+const WIFI_FIRMWARE: [&str; 9] = [
+    "atmel-firmware",
+    "firmware-ath9k-htc",
+    "firmware-atheros",
+    "firmware-b43-installer",
+    "firmware-brcm80211",
+    "firmware-iwlwifi",
+    "firmware-libertas",
+    "firmware-mediatek",
+    "firmware-ti-connectivity",
+];
+
+/// What no two nodes share.
+pub(super) struct Known {
+    addresses: Seen,
+    macs: Seen,
+}
+
+impl Known {
+    pub(super) fn new() -> Self {
+        Self {
+            addresses: Seen::new("duplicate-address", "the address", "give each node its own address"),
+            macs: Seen::new("duplicate-mac", "the hardware address", "give each node its own"),
+        }
+    }
+}
+
 impl Check<'_> {
-    pub(super) fn network(&mut self, section: Option<&NetworkSection>) -> Network {
+    pub(super) fn network(&mut self, section: Option<&NetworkSection>, known: &mut Known) -> Network {
         let every_wired = Interface::Name("e*".to_owned());
         let Some(section) = section else {
-            return Network { interface: every_wired, fixed: None, dns: Vec::new(), search: Vec::new() };
+            let (dns, search, links) = (Vec::new(), Vec::new(), Vec::new());
+            return Network { interface: every_wired, fixed: None, dns, search, links };
         };
+        if let Some(interfaces) = &section.interfaces {
+            self.short_form(section);
+            let mut written: Vec<_> = interfaces.iter().collect();
+            written.sort_by_key(|(_, (place, _))| place.start);
+            let links: Vec<_> = written.into_iter().filter_map(|one| self.link(one, known)).collect();
+            if interfaces.is_empty() {
+                let fault = Fault::error("network", &section.span, "`interfaces` has no interface");
+                self.faults.push(fault.label("here").help("add one, or write `dhcp: true` instead"));
+            } else {
+                self.together(interfaces, &links);
+            }
+            let primary = links.iter().find(|link| !link.addresses.is_empty()).or(links.first());
+            let interface = match primary.map(|link| (&link.name, &link.kind)) {
+                Some((_, LinkKind::Ethernet(card))) => card.clone(),
+                Some((_, LinkKind::Wifi(wifi))) => Interface::Name(wifi.interface.clone()),
+                Some((name, _)) => Interface::Name(name.clone()),
+                None => every_wired,
+            };
+            let fixed = primary.and_then(|link| {
+                let address = *link.addresses.first()?;
+                let same = |via: &IpAddr| via.is_ipv4() == address.addr().is_ipv4();
+                let routes = link.routes.iter().filter(|route| route.is_default()).map(|route| route.via);
+                Some(Fixed { address, gateway: routes.into_iter().find(same) })
+            });
+            let dns = links.iter().flat_map(|link| link.dns.iter().copied()).collect();
+            let search = links.iter().flat_map(|link| link.search.iter().cloned()).collect();
+            return Network { interface, fixed, dns, search, links };
+        }
         let name = section.interface.as_ref().and_then(|name| self.word(name, INTERFACE));
         let mac = section.mac.as_ref().and_then(|mac| self.mac(mac));
         if let (Some(_), Some(mac)) = (&section.interface, &section.mac) {
@@ -37,7 +97,34 @@ impl Check<'_> {
             dns.extend(fixed.as_ref().and_then(|fixed| fixed.gateway));
         }
         let search = section.search.iter().flatten().filter_map(|domain| self.word(domain, DOMAIN)).collect();
-        Network { interface, fixed, dns, search }
+        if let (Some(fixed), Some(text)) = (&fixed, &section.address) {
+            known.addresses.check(&fixed.address.addr().to_string(), &text.span, self.faults);
+        }
+        if let (Interface::Mac(mac), Some(text)) = (&interface, &section.mac) {
+            known.macs.check(mac, &text.span, self.faults);
+        }
+        Network { interface, fixed, dns, search, links: Vec::new() }
+    }
+
+    /// Firmware that a Wi-Fi card most likely needs, among the packages that the file names.
+    pub(super) fn wifi_firmware(
+        &mut self,
+        section: Option<&NetworkSection>,
+        mut packages: impl Iterator<Item = impl AsRef<str>>,
+    ) {
+        let interfaces = section.and_then(|section| section.interfaces.as_ref());
+        let wifi = interfaces.into_iter().flatten().find_map(|(_, (_, section))| section.wifi.as_ref());
+        let Some(wifi) = wifi else { return };
+        if packages.any(|package| WIFI_FIRMWARE.contains(&package.as_ref())) {
+            return;
+        }
+        let place = wifi.ssid.as_ref().map_or(&wifi.span, |ssid| &ssid.span);
+        let message = "most Wi-Fi cards need firmware, and no package of it is named";
+        let fault = Fault::warning("wifi-firmware", place, message);
+        self.faults.push(fault.label("for this card").help(
+            "add its package to `packages`, such as `firmware-iwlwifi`, `firmware-atheros` or `firmware-brcm80211`; \
+             those for Realtek cards are there",
+        ));
     }
 
     fn fixed(&mut self, section: &NetworkSection) -> Option<Fixed> {

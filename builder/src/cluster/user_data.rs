@@ -1,0 +1,227 @@
+//! A user's own file for cloud-init: what it is, and a cloud-config as a document that can be merged and printed
+//! without its meaning changing.
+//!
+//! cloud-init reads YAML 1.1, in which a plain `yes` is true and a plain `0644` is a number. What is plain stays plain
+//! here, and what is quoted stays quoted: nothing is resolved.
+
+use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// No honest file is larger: with all of Kiln's own it must fit where the seed does.
+pub const MAX_BYTES: u64 = 1 << 20;
+/// Where a parser bomb ends.
+const MAX_DEPTH: usize = 64;
+const MAX_NODES: usize = 100_000;
+
+/// Keys that change packages of the running system, which a root that can't be written to has not.
+pub const PACKAGES: [&str; 8] = [
+    "apt",
+    "apt_pipelining",
+    "package_reboot_if_required",
+    "package_update",
+    "package_upgrade",
+    "packages",
+    "snap",
+    "ubuntu_pro",
+];
+
+/// A user's own file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserData {
+    /// The file, absolute or relative to the working directory.
+    pub path: PathBuf,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What a user's own file is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A YAML document, which begins with `#cloud-config`: the keys at its top.
+    CloudConfig(Vec<(Yaml, Yaml)>),
+    /// A program, which begins with `#!`.
+    Script(String),
+    /// A program that runs early at every boot, which begins with `#cloud-boothook`.
+    Boothook(String),
+}
+
+/// What is in it is nobody's business: it may hold passwords.
+impl std::fmt::Debug for UserData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the file {}", self.path.display())
+    }
+}
+
+/// A YAML node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Yaml {
+    /// A scalar that is no text for certain: written without quotes, on one line.
+    Plain(String),
+    /// Text, or with a tag such as `!!binary` what that makes of it.
+    Text {
+        /// The text.
+        text: String,
+        /// Its tag, as it is written.
+        tag: Option<String>,
+    },
+    /// A list.
+    List(Vec<Self>),
+    /// A mapping, in its order.
+    Map(Vec<(Self, Self)>),
+}
+
+impl Yaml {
+    /// Text without a tag.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), tag: None }
+    }
+    /// The text of a scalar, whatever a reader makes of it.
+    pub fn scalar(&self) -> Option<&str> {
+        match self {
+            Self::Plain(text) | Self::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+    fn count(&self) -> usize {
+        1 + match self {
+            Self::List(items) => items.iter().map(Self::count).sum(),
+            Self::Map(entries) => entries.iter().map(|(key, value)| key.count() + value.count()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// Why a file is no document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct NotYaml {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong, in words that hold nothing of the file.
+    pub reason: &'static str,
+}
+
+/// Reads the one document of `text`. The document of an empty text is an empty mapping.
+pub fn parse(text: &str) -> Result<Yaml, NotYaml> {
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str_with_options(text, options) {
+        match event {
+            Ok((event, span)) => {
+                let line = span.start.line();
+                builder.take(event).map_err(|reason| NotYaml { line, reason })?;
+            }
+            Err(error) => {
+                let reason =
+                    "this is not YAML: look at the indentation, the quotes and the brackets up to here";
+                return Err(NotYaml { line: error.marker().line(), reason });
+            }
+        }
+    }
+    Ok(builder.root.unwrap_or_else(|| Yaml::Map(Vec::new())))
+}
+
+/// A collection that is still open: a mapping, or a list.
+struct Open {
+    node: Yaml,
+    anchor: usize,
+    key: Option<Yaml>,
+}
+
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Yaml>,
+    nodes: usize,
+    documents: usize,
+    root: Option<Yaml>,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>) -> Result<(), &'static str> {
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err("a second YAML document starts here");
+                }
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let tag = tag.as_deref().map(Tag::to_string);
+                let plain = style == ScalarStyle::Plain && tag.is_none() && !text.contains('\n');
+                let node = match plain {
+                    true => Yaml::Plain(text.into_owned()),
+                    false => Yaml::Text { text: text.into_owned(), tag: tag.map(|tag| short(&tag)) },
+                };
+                self.add(node, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(Yaml::List(Vec::new()), anchor),
+            Event::MappingStart(_, anchor, _) => self.begin(Yaml::Map(Vec::new()), anchor),
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(open) => self.add(open.node, open.anchor),
+                None => Ok(()),
+            },
+            Event::Alias(anchor) => {
+                let node =
+                    self.anchors.get(&anchor).cloned().ok_or("this alias stands inside its own anchor")?;
+                self.nodes += node.count();
+                self.add(node, 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, node: Yaml, anchor: usize) -> Result<(), &'static str> {
+        if self.open.len() == MAX_DEPTH {
+            return Err("it is nested too deep here");
+        }
+        self.open.push(Open { node, anchor, key: None });
+        Ok(())
+    }
+
+    fn add(&mut self, node: Yaml, anchor: usize) -> Result<(), &'static str> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err("it has too many values: aliases count as often as they are used");
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match &mut open.node {
+            Yaml::List(items) => items.push(node),
+            Yaml::Map(entries) => match open.key.take() {
+                None if node.scalar().is_none() => return Err("a key must be a word"),
+                None => open.key = Some(node),
+                Some(key) if key == Yaml::Plain("<<".to_owned()) => {
+                    // PyYAML's merge keys (YAML 1.1): what is there already stays.
+                    let Yaml::Map(more) = node else { return Err("behind `<<` a mapping is wanted") };
+                    for (key, value) in more {
+                        if !entries.iter().any(|(known, _)| known.scalar() == key.scalar()) {
+                            entries.push((key, value));
+                        }
+                    }
+                }
+                Some(key) => {
+                    if entries.iter().any(|(known, _)| known.scalar() == key.scalar()) {
+                        return Err("a key is given twice");
+                    }
+                    entries.push((key, node));
+                }
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// `tag:yaml.org,2002:x` as `!!x`.
+fn short(tag: &str) -> String {
+    tag.strip_prefix("tag:yaml.org,2002:").map_or_else(|| tag.to_owned(), |name| format!("!!{name}"))
+}

@@ -1,0 +1,117 @@
+//! `network-config`, version 2 (networkd-style names of netplan's).
+
+use super::template::{NETWORK_CONFIG, render};
+use super::yaml::{map, plain, print, set, texts};
+use super::{Error, Target, Vault, wifi};
+use crate::cluster::user_data::Yaml;
+use crate::cluster::{Interface, Link, LinkKind, Node};
+use minijinja::{Value, context};
+use std::sync::Arc;
+
+/// What stands in the place of a configuration on a Kiln image whose node has several interfaces: cloud-init's renderer for
+/// systemd-networkd knows no bonds, VLANs, bridges and Wi-Fi, so the seed has networkd's own files (see `networkd`).
+const ELSEWHERE: &str = "# The files of systemd-networkd are in user-data.\nversion: 2\nethernets: {}\n";
+
+/// The document of `node`.
+pub(super) fn config(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Result<String, Error> {
+    match (node.network.links.is_empty(), target) {
+        (true, _) => render(&NETWORK_CONFIG, one(node)),
+        (false, Target::Kiln) => Ok(ELSEWHERE.to_owned()),
+        (false, Target::Stock) => several(node, vault),
+    }
+}
+
+fn one(node: &Node) -> Value {
+    let network = &node.network;
+    let (interface, mac) = match &network.interface {
+        Interface::Name(name) => (name.as_str(), None),
+        // The renderer wants a name too; cloud-init replaces it with the true one when it sees the address.
+        Interface::Mac(mac) => ("e*", Some(mac)),
+    };
+    let fixed = network.fixed.as_ref().map(|fixed| {
+        context! {
+            address => fixed.address.to_string(),
+            gateway => fixed.gateway.map(|gateway| gateway.to_string()),
+            // cloud-init's networkd renderer has no word `default`.
+            everywhere => if fixed.address.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" },
+        }
+    });
+    let dns: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
+    context! { interface, mac, fixed, dns, search => &network.search }
+}
+
+/// netplan's own words, which cloud-init hands through to it.
+fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
+    let mut kinds: [(&str, Vec<(Yaml, Yaml)>); 5] =
+        ["ethernets", "bonds", "bridges", "vlans", "wifis"].map(|kind| (kind, Vec::new()));
+    for link in &node.network.links {
+        let mut entries = Vec::new();
+        // A Wi-Fi card is told by the key alone.
+        let (kind, name) = match &link.kind {
+            LinkKind::Ethernet(_) => (0, &link.name),
+            LinkKind::Bond { .. } => (1, &link.name),
+            LinkKind::Bridge { .. } => (2, &link.name),
+            LinkKind::Vlan { .. } => (3, &link.name),
+            LinkKind::Wifi(wifi) => (4, &wifi.interface),
+        };
+        let mut put = |key: &str, value: Yaml| set(&mut entries, key, value);
+        match &link.kind {
+            LinkKind::Ethernet(Interface::Name(name)) => put("match", map([("name", Yaml::text(name))])),
+            LinkKind::Ethernet(Interface::Mac(mac)) => put("match", map([("macaddress", Yaml::text(mac))])),
+            LinkKind::Bond { interfaces, mode } => {
+                put("interfaces", texts(interfaces));
+                // Without it the kernel does not notice when a cable is pulled.
+                let parameters =
+                    [("mode", Yaml::text(mode.as_str())), ("mii-monitor-interval", Yaml::text("100"))];
+                put("parameters", map(parameters));
+            }
+            LinkKind::Bridge { interfaces } => {
+                put("interfaces", texts(interfaces));
+                put("parameters", map([("stp", plain(false))]));
+            }
+            LinkKind::Vlan { link, id } => {
+                put("id", plain(id));
+                put("link", Yaml::text(link));
+            }
+            LinkKind::Wifi(wifi) => {
+                if let Some(country) = &wifi.country {
+                    put("regulatory-domain", Yaml::text(country));
+                }
+                let password = wifi::password(wifi, vault)?;
+                let point =
+                    password.map_or(Yaml::Map(Vec::new()), |text| map([("password", Yaml::text(text))]));
+                put("access-points", Yaml::Map(vec![(Yaml::text(&wifi.ssid), point)]));
+            }
+        }
+        addresses(link, &mut put);
+        kinds[kind].1.push((Yaml::text(name), Yaml::Map(entries)));
+    }
+    let mut document = vec![(Yaml::text("version"), plain(2))];
+    let kinds = kinds.into_iter().filter(|(_, links)| !links.is_empty());
+    document.extend(kinds.map(|(kind, links)| (Yaml::text(kind), Yaml::Map(links))));
+    Ok(print(&document))
+}
+
+fn addresses(link: &Link, put: &mut impl FnMut(&str, Yaml)) {
+    put("dhcp4", plain(link.dhcp));
+    if let Some(mtu) = link.mtu {
+        put("mtu", plain(mtu));
+    }
+    if !link.addresses.is_empty() {
+        put("addresses", texts(&link.addresses));
+    }
+    if !link.dns.is_empty() || !link.search.is_empty() {
+        put("nameservers", map([("addresses", texts(&link.dns)), ("search", texts(&link.search))]));
+    }
+    if !link.routes.is_empty() {
+        let routes = link.routes.iter().map(|route| {
+            let mut entries = vec![
+                (Yaml::text("to"), Yaml::text(route.to.to_string())),
+                (Yaml::text("via"), Yaml::text(route.via.to_string())),
+            ];
+            entries.extend(route.metric.map(|metric| (Yaml::text("metric"), plain(metric))));
+            Yaml::Map(entries)
+        });
+        put("routes", Yaml::List(routes.collect()));
+    }
+}

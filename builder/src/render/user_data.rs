@@ -1,0 +1,176 @@
+//! The user's own files for cloud-init in Kiln's user-data: merged here, so that what cloud-init reads is one document that
+//! can be looked at and checked.
+
+use super::Error;
+use super::yaml::{merge, print};
+use crate::cluster::Node;
+use crate::cluster::user_data::{Content, PACKAGES, UserData, Yaml, parse};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeSet;
+
+/// A module of cloud-init: its stage (the three lists of cloud.cfg), its name, and the keys that it reads. Those without
+/// keys always run. In cloud-init's own order, but for `bootcmd`, which here comes after the files that it may want.
+const MODULES: [(usize, &str, &[&str]); 25] = [
+    (0, "seed_random", &["random_seed"]),
+    (0, "write_files", &[]),
+    (0, "bootcmd", &["bootcmd"]),
+    (0, "mounts", &["mounts", "mount_default_fields", "swap"]),
+    (0, "set_hostname", &[]),
+    (0, "update_hostname", &[]),
+    (0, "update_etc_hosts", &[]),
+    (0, "ca_certs", &["ca_certs"]),
+    (0, "resolv_conf", &["resolv_conf", "manage_resolv_conf"]),
+    (0, "rsyslog", &["rsyslog"]),
+    (0, "users_groups", &[]),
+    (0, "ssh", &[]),
+    (1, "ssh_import_id", &["ssh_import_id"]),
+    (1, "keyboard", &["keyboard"]),
+    (1, "locale", &["locale", "locale_configfile"]),
+    (1, "set_passwords", &[]),
+    (1, "ntp", &["ntp"]),
+    (1, "timezone", &[]),
+    (1, "runcmd", &["runcmd"]),
+    (2, "write_files_deferred", &["write_files"]),
+    (2, "scripts_user", &["runcmd"]),
+    (2, "keys_to_console", &["ssh_key_console_blacklist", "ssh_fp_console_blacklist"]),
+    (2, "phone_home", &["phone_home"]),
+    (2, "final_message", &[]),
+    (2, "power_state_change", &["power_state"]),
+];
+
+/// Keys of modules that always run, and of cloud-init itself.
+const ALWAYS: [&str; 26] = [
+    "allow_public_ssh_keys",
+    "authkey_hash",
+    "chpasswd",
+    "create_hostname_file",
+    "disable_root",
+    "disable_root_opts",
+    "final_message",
+    "groups",
+    "manage_etc_hosts",
+    "merge_how",
+    "merge_type",
+    "no_ssh_fingerprints",
+    "output",
+    "password",
+    "prefer_fqdn_over_hostname",
+    "reporting",
+    "ssh",
+    "ssh_authorized_keys",
+    "ssh_deletekeys",
+    "ssh_genkeytypes",
+    "ssh_keys",
+    "ssh_publish_hostkeys",
+    "ssh_pwauth",
+    "ssh_quiet_keygen",
+    "timezone",
+    "user",
+];
+
+/// The modules that a node of a Kiln image runs, by stage. `boot`: Kiln has commands of its own for every boot.
+pub(super) fn modules(node: &Node, boot: bool) -> Result<[Vec<&'static str>; 3], Error> {
+    let mut keys: BTreeSet<&str> = boot.then_some("bootcmd").into_iter().collect();
+    let mut scripts = false;
+    for data in &node.user_data {
+        let Content::CloudConfig(entries) = &data.content else {
+            scripts |= matches!(data.content, Content::Script(_));
+            continue;
+        };
+        for key in entries.iter().filter_map(|(key, _)| key.scalar()) {
+            let refused = if PACKAGES.contains(&key) {
+                Some(
+                    "the root of a Kiln image is read-only: name packages in `base.packages`, or in `packages` of the node",
+                )
+            } else if key == "users"
+                || ALWAYS.contains(&key)
+                || MODULES.iter().any(|(.., of)| of.contains(&key))
+            {
+                None
+            } else {
+                Some(
+                    "a Kiln image runs no module of cloud-init that reads it: write files and commands instead",
+                )
+            };
+            if let Some(reason) = refused {
+                let (node, path) = (node.name.clone(), data.path.display().to_string());
+                return Err(Error::UserData { node, path, reason: format!("`{key}`: {reason}") });
+            }
+            keys.insert(key);
+        }
+    }
+    let wanted = |name: &str, of: &[&str]| {
+        of.is_empty() || of.iter().any(|key| keys.contains(key)) || scripts && name == "scripts_user"
+    };
+    let of = |stage: usize| {
+        let all = MODULES.iter().filter(|(at, name, of)| *at == stage && wanted(name, of));
+        all.map(|(_, name, _)| *name).collect()
+    };
+    Ok([of(0), of(1), of(2)])
+}
+
+/// `own`, which is Kiln's, with the files of the node's user in it.
+pub(super) fn with_own(node: &Node, own: String) -> Result<String, Error> {
+    let configs = || {
+        node.user_data.iter().filter_map(|data| match &data.content {
+            Content::CloudConfig(entries) => Some((data, entries)),
+            _ => None,
+        })
+    };
+    let mut document = own;
+    if let Some((first, _)) = configs().next() {
+        let failed = |reason: String| Error::UserData {
+            node: node.name.clone(),
+            path: first.path.display().to_string(),
+            reason,
+        };
+        let Ok(Yaml::Map(mut entries)) = parse(&document) else {
+            return Err(failed("Kiln's own document is none: this is a fault of Kiln".to_owned()));
+        };
+        for (_, more) in configs() {
+            merge(&mut entries, more);
+        }
+        document = format!("#cloud-config\n{}", print(&entries));
+    }
+    let parts: Vec<(&str, &str)> = node.user_data.iter().filter_map(part).collect();
+    if parts.is_empty() {
+        return Ok(document);
+    }
+    Ok(multipart(&[&[("cloud-config", document.as_str())], &parts[..]].concat()))
+}
+
+/// What stands beside the cloud-config: its type below `text/`, and its text.
+fn part(data: &UserData) -> Option<(&str, &str)> {
+    match &data.content {
+        Content::CloudConfig(_) => None,
+        Content::Script(text) => Some(("x-shellscript", text)),
+        Content::Boothook(text) => Some(("cloud-boothook", text)),
+    }
+}
+
+/// Several documents as one (RFC 2046 §5.1). What is not ASCII goes in Base64: readers of mail guess at anything else.
+fn multipart(parts: &[(&str, &str)]) -> String {
+    let mut boundary = "==kiln==".to_owned();
+    while parts.iter().any(|(_, text)| text.contains(&boundary)) {
+        boundary.push('=');
+    }
+    let mut mail = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\nMIME-Version: 1.0\n");
+    for (kind, text) in parts {
+        let plain = text.is_ascii() && !text.contains('\r');
+        let encoding = if plain { "7bit" } else { "base64" };
+        mail += &format!(
+            "\n--{boundary}\nContent-Type: text/{kind}; charset=\"utf-8\"\nMIME-Version: 1.0\n\
+             Content-Transfer-Encoding: {encoding}\n\n"
+        );
+        if plain {
+            mail += text;
+        } else {
+            let code = STANDARD.encode(text);
+            let lines =
+                code.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
+            mail.extend(lines);
+        }
+    }
+    mail + &format!("\n--{boundary}--\n")
+}

@@ -1,0 +1,107 @@
+//! `kiln seed`.
+
+use super::FileArg;
+use super::site::{Site, size};
+use crate::boot::helper;
+use crate::diag::Ui;
+use crate::digest::Sha256;
+use crate::execute::output::Output;
+use crate::execute::seeds::{self, Seeding};
+use crate::render::{self, Stock, Target};
+use anyhow::{Context as _, bail};
+use kiln_formats::tree::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// 1980-01-01T00:00:00Z, the first time that FAT knows: what a seed carries when nothing gives it a time.
+const FIRST: i64 = 315_532_800;
+
+/// What a seed is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum For {
+    /// An image that Kiln built.
+    Kiln,
+    /// A stock cloud image of Debian or Ubuntu.
+    Stock,
+}
+
+/// Arguments of `kiln seed`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kiln seed\n  kiln seed -o seeds --for stock k3s1\n\n\
+    For each node DIR/<node>/seed/ gets meta-data, user-data and network-config, and two volumes with all of them:\n\
+    cidata.img (vfat) and cidata.iso. Give a stock image its seed in one of two ways:\n  \
+    attach a volume:    qemu-system-x86_64 ... -cdrom seeds/k3s1/seed/cidata.iso\n  \
+    or serve the folder: (cd seeds/k3s1/seed && python3 -m http.server)\n                       \
+    and boot with ds=nocloud;s=http://HOST:8000/ (on the kernel's command line, or as SMBIOS serial number;\n                       \
+    quote the `;` for GRUB)\n\n\
+    Seeds hold secrets: files with any are readable by you alone, and so must be the way to whom you serve them.")]
+pub struct Args {
+    /// Which cluster file; the embedded example when there is none.
+    #[command(flatten)]
+    file: FileArg,
+    /// Where the seeds go: `DIR/<node>/seed/user-data` and so on.
+    #[arg(short, long, value_name = "DIR", default_value = "dist", value_hint = clap::ValueHint::DirPath)]
+    output: PathBuf,
+    /// What the seed is for.
+    #[arg(long = "for", value_name = "IMAGE", value_enum, default_value_t = For::Kiln)]
+    target: For,
+    /// Nodes to make seeds for; all when left out.
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+/// Writes seeds. Needs no lock, no packages and no network.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
+    let site = Site::open(&args.file, ui)?;
+    let nodes = site.nodes(&args.nodes)?;
+    let vault = site.vault()?;
+    let time = Timestamp { secs: time(&site)?, nanos: 0 };
+    // Whatever is wrong with any of them is said before one is written.
+    let mut made = Vec::new();
+    for node in nodes {
+        let seed = match args.target {
+            For::Kiln => render::seed(&site.cluster, node, &vault),
+            For::Stock => {
+                // Artefacts of overlays go here once the lock names their digests.
+                let stock = Stock { helper: Sha256::of(helper::AMD64), artefacts: &[] };
+                render::stock_seed((&site.cluster, node), &vault, &stock)
+            }
+        };
+        made.push((node, seed.with_context(|| format!("node {} has no seed", node.name))?));
+    }
+    let output = Output::open(&args.output)?;
+    let mut files = BTreeMap::new();
+    for (node, seed) in &made {
+        let target = match args.target {
+            For::Kiln => Target::Kiln,
+            For::Stock => Target::Stock,
+        };
+        let seeding = Seeding { cluster: &site.cluster, node, seed, target, time };
+        let written = seeds::write(&seeding, &output)
+            .with_context(|| format!("node {}: no seed was written", node.name))?;
+        let bytes = written.values().map(|file| file.size).sum();
+        ui.detail(format!("{}: {} files", node.name, written.len()));
+        if !ui.json() {
+            let folder = output.folder().join(&node.name).join("seed");
+            ui.result(format!("seed  {}  {}", folder.display(), size(bytes)))?;
+        }
+        files.extend(written);
+    }
+    seeds::note(&files, &site.cluster, &output)?;
+    if ui.json() {
+        ui.print_json(&files)?;
+    }
+    Ok(())
+}
+
+/// The time that a seed carries: `SOURCE_DATE_EPOCH`, the lock's, or the first that there is.
+fn time(site: &Site) -> anyhow::Result<i64> {
+    if let Some(date) = super::build::source_date_epoch()? {
+        return Ok(date);
+    }
+    match site.read_lock() {
+        Ok(Some(lock)) => Ok(lock.source_date),
+        Ok(None) => Ok(FIRST),
+        Err(error) => bail!("{error:#}: the seed takes its date from there; mend or remove the lock"),
+    }
+}
