@@ -116,7 +116,11 @@ fn the_kernel_mounts_it() {
         .args([&place])
         .try_run(b"");
     if !mounted.status.success() {
-        return say_skipped(&format!("the loop mount: {}", String::from_utf8_lossy(&mounted.stderr)));
+        let said = String::from_utf8_lossy(&mounted.stderr);
+        // A mount loads the module where there is one.
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap().contains("iso9660");
+        assert!(!known, "{said}");
+        return say_skipped("the loop mount of an ISO 9660 volume: this kernel knows none");
     }
     let read = |name: &str| std::fs::read(place.join(name));
     let all: Vec<_> =

@@ -28,7 +28,7 @@ pub enum For {
 /// Arguments of `kiln seed`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kiln seed\n  kiln seed -o seeds --for stock k3s1\n\n\
-    For each node DIR/<node>/seed/ gets meta-data, user-data and network-config, and two volumes with all of them:\n\
+    For each node DIR/<node>/seed/ gets meta-data, user-data and network-config, and two volumes with all of them,\n\
     cidata.img (vfat) and cidata.iso. Give a stock image its seed in one of two ways:\n  \
     attach a volume:    qemu-system-x86_64 ... -cdrom seeds/k3s1/seed/cidata.iso\n  \
     or serve the folder: (cd seeds/k3s1/seed && python3 -m http.server)\n                       \
