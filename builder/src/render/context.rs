@@ -64,7 +64,7 @@ impl View<'_> {
                 id => self.cluster.id.to_string(),
                 name => &self.cluster.name,
                 endpoint => self.cluster.endpoint.clone().or_else(|| {
-                    self.cluster.first_server().and_then(|server| address(server))
+                    self.cluster.first_server().and_then(address)
                 }),
                 domain => &self.cluster.domain,
             },
