@@ -8,6 +8,7 @@ mod scripts;
 mod services;
 mod units;
 
+use kiln::cluster::settings::SettingValue;
 use rendering::{HOSTILE, PLAIN, examples, rendered};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -74,7 +75,7 @@ fn secrets_are_in_their_files_only() {
     assert!(seen > 30, "{seen} secret files only: does the test still see them?");
 }
 
-/// Every overlay is in one of the clusters, with every setting that it has in one of them.
+/// Every overlay is in one of the clusters, and so is every setting: none is left out everywhere, nor empty.
 #[test]
 fn everything_is_tried() {
     let mut missing: BTreeSet<String> = BTreeSet::new();
@@ -85,9 +86,23 @@ fn everything_is_tried() {
             missing.insert(path.file_name().expect("a name").to_string_lossy().into_owned());
         }
     }
-    for node in rendered(HOSTILE) {
-        for overlay in &node.node.overlays {
-            missing.remove(&overlay.name);
+    let nodes = rendered(HOSTILE);
+    let overlays = || nodes.iter().flat_map(|node| &node.node.overlays);
+    for overlay in overlays() {
+        missing.remove(&overlay.name);
+        missing.extend(overlay.settings.keys().map(|setting| format!("{}.{setting}", overlay.name)));
+    }
+    for overlay in overlays() {
+        for (name, setting) in &overlay.settings {
+            let said = match &setting.value {
+                SettingValue::Null => false,
+                SettingValue::List(items) => !items.is_empty(),
+                SettingValue::Map(entries) => !entries.is_empty(),
+                _ => true,
+            };
+            if said {
+                missing.remove(&format!("{}.{name}", overlay.name));
+            }
         }
     }
     assert_eq!(missing, BTreeSet::new(), "no cluster has these");
