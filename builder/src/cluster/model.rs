@@ -154,8 +154,10 @@ pub struct Artefact {
 /// A file of the seed, before it is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedFile {
-    /// Absolute path on the node.
+    /// Absolute path on the node; with `each`, a template.
     pub path: String,
+    /// What there is a file for each of: an expression; one file when there is none.
+    pub each: Option<String>,
     /// Path of the template in the overlay's folder.
     pub template: String,
     /// Permission bits; when none are given, who reads it depends on whether a secret is in it.

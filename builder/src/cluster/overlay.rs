@@ -42,6 +42,9 @@ document! {
         template: Text,
         /// Permission bits, four octal digits. `0644` when left out, and `0600` when a secret is in it.
         mode: Text,
+        /// A list: an expression over what templates see, such as `overlay.zones`. There is a file for each of its entries,
+        /// which `path`, `when` and the template know as `item`. Then `template` is needed.
+        each: Text,
         /// Which nodes get it: an expression over what templates see, such as `node.role == "server"`.
         when: Text,
         /// How values are quoted. `yaml` for .yaml, .yml and .json, `shell` for .sh and .env, `none` for all others.
@@ -164,6 +167,7 @@ fn seed_file(section: &SeedFileSection, faults: &mut Vec<Fault>) -> Option<SeedF
     };
     Some(SeedFile {
         path,
+        each: section.each.as_ref().map(|each| each.value.clone()),
         template,
         mode,
         when: section.when.as_ref().map(|when| when.value.clone()),

@@ -161,7 +161,8 @@ pub fn request(cluster: &Cluster, node: &Node) -> Vec<String> {
 }
 
 /// The files that the overlays of a node fetch, as the lock has them.
-fn artefacts((cluster, node): (&Cluster, &Node), lock: &Lock) -> Result<Vec<Artefact>, Error> {
+/// The artefacts of a node's overlays, as the lock has them.
+pub fn artefacts((cluster, node): (&Cluster, &Node), lock: &Lock) -> Result<Vec<Artefact>, Error> {
     let mut all = Vec::new();
     for wanted in render::artefacts(cluster, node)? {
         let render::Artefact { overlay, name, architecture, url, sums: _, member, path, mode } = wanted;

@@ -3,6 +3,7 @@
 use crate::cluster::settings::{Secret, Setting, SettingValue, Settings};
 use crate::cluster::{Cluster, Interface, Node, Role};
 use crate::digest::Sha256;
+use kiln_contract::policy::Use;
 use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, Value, context};
 use std::collections::BTreeMap;
@@ -120,6 +121,7 @@ impl View<'_> {
             labels => &node.labels,
             taints => &node.taints,
             initiator => identity.iscsi_initiator(),
+            longhorn_disks => longhorn_disks(node),
         }
     }
 
@@ -152,6 +154,22 @@ impl View<'_> {
 
 fn address(node: &Node) -> Option<String> {
     node.network.fixed.as_ref().map(|fixed| fixed.address.addr().to_string())
+}
+
+/// The folders that Longhorn keeps replicas in: on data disks and on LUNs.
+fn longhorn_disks(node: &Node) -> Vec<Value> {
+    let rules = node.disks.data.iter().filter(|rule| rule.usage == Use::Longhorn);
+    let disks = rules.flat_map(|rule| {
+        rule.slots.iter().filter_map(|slot| {
+            let path = slot.mount_point.as_ref()?;
+            Some(context! { name => &slot.name, path, tags => &rule.tags, reserved => rule.reserved })
+        })
+    });
+    let luns = node.iscsi.iter().flat_map(|iscsi| &iscsi.luns).filter_map(|lun| {
+        let path = format!("{}/{}", lun.mount_point, lun.longhorn.as_ref()?.folder);
+        Some(context! { name => &lun.name, path, tags => Vec::<String>::new(), reserved => 0 })
+    });
+    disks.chain(luns).collect()
 }
 
 /// The cluster's own secrets by name.

@@ -2,8 +2,8 @@
 
 use super::context::{Vault, View};
 use super::{Error, overlay, template};
-use crate::cluster::{Cluster, Node, Overlay, SeedFile};
-use minijinja::Value;
+use crate::cluster::{Cluster, Node, Overlay, Quoting, SeedFile};
+use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,54 +38,108 @@ pub fn files(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<V
         let others = overlay::read(layer).map_err(|error| Error::Overlay(error.to_string()))?.others;
         for wanted in &layer.seed {
             let view = View { cluster, node, vault, secret: Arc::new(AtomicBool::new(false)) };
-            if let Some(file) = file(&view, layer, (wanted, &others))? {
-                files.insert(file.path.clone(), file);
-            }
+            let made = Making::new(layer, wanted, &others)?.all(&view)?;
+            files.extend(made.into_iter().map(|file| (file.path.clone(), file)));
         }
     }
     Ok(files.into_values().collect())
 }
 
-fn file(
-    view: &View<'_>,
-    layer: &Overlay,
-    (wanted, others): (&SeedFile, &BTreeMap<String, Vec<u8>>),
-) -> Result<Option<File>, Error> {
-    let name = |path: &str| format!("{path} of the overlay {}", layer.name);
-    let fault =
-        |path: &str, reason: &str| Error::Template { name: name(path), line: 0, reason: reason.to_owned() };
-    let mut environment = template::environment(wanted.quoting);
-    let values: Value = view.values(&layer.settings);
-    if let Some(when) = &wanted.when {
-        let asked = environment.compile_expression(when).and_then(|expression| expression.eval(&values));
-        match asked {
-            Ok(answer) if !answer.is_true() => return Ok(None),
-            Ok(_) => {}
-            Err(error) => {
-                return Err(template::in_template(&name(&format!("`when` of {}", wanted.path)), &error));
-            }
+/// A file, or one for each entry of a list, in the making.
+struct Making<'a> {
+    layer: &'a Overlay,
+    wanted: &'a SeedFile,
+    environment: Environment<'static>,
+}
+
+impl<'a> Making<'a> {
+    fn new(
+        layer: &'a Overlay,
+        wanted: &'a SeedFile,
+        others: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, Error> {
+        let mut making = Self { layer, wanted, environment: template::environment(wanted.quoting) };
+        for (path, bytes) in others.iter().filter(|(path, _)| path.ends_with(".j2")) {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|_| making.fault(path, "it is not UTF-8 text"))?
+                .to_owned();
+            let added = making.environment.add_template_owned(path.clone(), text);
+            added.map_err(|error| template::in_template(&making.name(path), &error))?;
         }
+        if making.environment.get_template(&wanted.template).is_err() {
+            return Err(making.fault(&wanted.template, "there is no such file in the overlay's folder"));
+        }
+        Ok(making)
     }
-    for (path, bytes) in others.iter().filter(|(path, _)| path.ends_with(".j2")) {
-        let text = std::str::from_utf8(bytes).map_err(|_| fault(path, "it is not UTF-8 text"))?;
-        environment
-            .add_template_owned(path.clone(), text.to_owned())
-            .map_err(|error| template::in_template(&name(path), &error))?;
+
+    fn name(&self, path: &str) -> String {
+        format!("{path} of the overlay {}", self.layer.name)
     }
-    if environment.get_template(&wanted.template).is_err() {
-        return Err(fault(&wanted.template, "there is no such file in the overlay's folder"));
+
+    fn fault(&self, path: &str, reason: &str) -> Error {
+        Error::Template { name: self.name(path), line: 0, reason: reason.to_owned() }
     }
-    let text = template::rendered(&environment, &wanted.template, values).map_err(|error| match error {
-        Error::Template { name: path, line, reason } => Error::Template { name: name(&path), line, reason },
-        error => error,
-    })?;
-    let secret = view.secret.load(Ordering::Relaxed);
-    let mode = wanted.mode.unwrap_or(if secret { MODES.0 } else { MODES.1 });
-    if secret && mode & 0o077 != 0 {
-        return Err(fault(
-            &wanted.template,
-            "it prints a secret, and others than root could read the file: leave out `mode`",
-        ));
+
+    fn all(&self, view: &View<'_>) -> Result<Vec<File>, Error> {
+        let values = view.values(&self.layer.settings);
+        let Some(each) = &self.wanted.each else {
+            return Ok(self.one(view, values)?.into_iter().collect());
+        };
+        let items = self.asked("each", each, &values)?;
+        let items = items.try_iter().map_err(|_| {
+            self.fault(&format!("`each` of {}", self.wanted.path), "what it asks for is not a list")
+        })?;
+        let files = items.map(|item| self.one(view, context! { item, ..values.clone() }));
+        files.filter_map(Result::transpose).collect()
     }
-    Ok(Some(File { path: wanted.path.clone(), mode, text, secret }))
+
+    /// What an expression of the overlay's document gives.
+    fn asked(&self, key: &str, expression: &str, values: &Value) -> Result<Value, Error> {
+        let compiled = self.environment.compile_expression(expression);
+        compiled.and_then(|compiled| compiled.eval(values)).map_err(|error| {
+            template::in_template(&self.name(&format!("`{key}` of {}", self.wanted.path)), &error)
+        })
+    }
+
+    fn one(&self, view: &View<'_>, values: Value) -> Result<Option<File>, Error> {
+        let wanted = self.wanted;
+        if let Some(when) = &wanted.when
+            && !self.asked("when", when, &values)?.is_true()
+        {
+            return Ok(None);
+        }
+        let path = if wanted.each.is_some() { self.path(&values)? } else { wanted.path.clone() };
+        // Of this file alone: another entry may have printed one.
+        view.secret.store(false, Ordering::Relaxed);
+        let text = template::rendered(&self.environment, &wanted.template, values);
+        let text = text.map_err(|error| match error {
+            Error::Template { name: path, line, reason } => {
+                Error::Template { name: self.name(&path), line, reason }
+            }
+            error => error,
+        })?;
+        let secret = view.secret.load(Ordering::Relaxed);
+        let mode = wanted.mode.unwrap_or(if secret { MODES.0 } else { MODES.1 });
+        if secret && mode & 0o077 != 0 {
+            return Err(self.fault(
+                &wanted.template,
+                "it prints a secret, and others than root could read the file: leave out `mode`",
+            ));
+        }
+        Ok(Some(File { path, mode, text, secret }))
+    }
+
+    /// The path of an entry's file. What the entry brings is part of a name, and never another folder.
+    fn path(&self, values: &Value) -> Result<String, Error> {
+        let template = &self.wanted.path;
+        let path = template::environment(Quoting::None)
+            .render_str(template, values)
+            .map_err(|error| template::in_template(&self.name(template), &error))?;
+        let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
+        let plain = |part: &str| !matches!(part, "" | "." | "..");
+        if slashes(&path) != slashes(template) || !path.split('/').skip(1).all(plain) {
+            return Err(self.fault(template, &format!("{path:?} is not the path of a file there")));
+        }
+        Ok(path)
+    }
 }

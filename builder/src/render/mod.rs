@@ -36,6 +36,14 @@ pub enum Error {
         /// What minijinja says.
         reason: String,
     },
+    /// A secret of the cluster's own that a seed needs.
+    #[error("node {node}: {reason}")]
+    Secret {
+        /// The node.
+        node: String,
+        /// Why there is none.
+        reason: String,
+    },
     /// An overlay that can't be read.
     #[error("{0}")]
     Overlay(String),

@@ -69,9 +69,10 @@ pub(super) fn literal(value: &str, indent: usize) -> String {
 }
 
 /// One word for a POSIX shell (XCU §2.2.2), and for systemd's environment files (systemd.exec(5)), where nothing but
-/// the quote itself means anything between single quotes.
+/// the quote itself means anything between single quotes. systemd takes a quote behind a backslash for the beginning of
+/// unquoted text, so the quote stands between double quotes.
 pub(super) fn shell(value: &str) -> String {
-    format!("'{}'", value.replace('\'', "'\\''"))
+    format!("'{}'", value.replace('\'', "'\"'\"'"))
 }
 
 #[cfg(test)]

@@ -58,7 +58,9 @@ pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Se
         .network
         .wifis()
         .map(|wifi| ["systemctl", "start", "--no-block", &wifi::unit(wifi)].map(str::to_owned));
-    let documents = Documents { files, boot: boot.map(Vec::from).collect(), ..Documents::default() };
+    let host_key = host_key(node, vault)?;
+    let documents =
+        Documents { files, boot: boot.map(Vec::from).collect(), host_key, ..Documents::default() };
     documents.seed((cluster, node), Target::Kiln, vault)
 }
 
@@ -84,6 +86,25 @@ pub(super) struct Documents {
     pub(super) run: Vec<Vec<String>>,
     /// Packages that a stock image installs.
     pub(super) packages: Vec<String>,
+    /// The key that the node's SSH server shows, when it was made with the cluster's own secrets.
+    pub(super) host_key: Option<HostKey>,
+}
+
+/// An SSH host key: OpenSSH's own format, and the line of its public half.
+pub(super) struct HostKey {
+    private: String,
+    public: String,
+}
+
+/// The host key of a node of k3s: its cluster has secrets. Any other node makes its own at its first boot.
+pub(super) fn host_key(node: &Node, vault: &Arc<dyn Vault>) -> Result<Option<HostKey>, Error> {
+    if node.overlay("k3s").is_none() {
+        return Ok(None);
+    }
+    let failed = |reason| Error::Secret { node: node.name.clone(), reason };
+    let private = vault.own("ssh_host_key", &node.name).map_err(failed)?;
+    let public = vault.public("ssh_host_key", &node.name).map_err(failed)?;
+    Ok(private.zip(public).map(|(private, public)| HostKey { private, public }))
 }
 
 impl Documents {
@@ -94,7 +115,7 @@ impl Documents {
         vault: &Arc<dyn Vault>,
     ) -> Result<Seed, Error> {
         let identity = cluster.identity(node);
-        let secrets = self.files.iter().any(|file| file.secret);
+        let secrets = self.files.iter().any(|file| file.secret) || self.host_key.is_some();
         let user_data = |private| self.user_data((cluster, node), target, private);
         let local = target == Target::Kiln && !node.network.links.is_empty();
         let meta_data = context! { instance_id => identity.instance_id(), hostname => &node.name, local };
@@ -136,6 +157,9 @@ impl Documents {
             time_zone => &node.time_zone,
             users => node.users.iter().map(user).collect::<Vec<_>>(),
             password_authentication => cluster.ssh_password_authentication,
+            host_key => self.host_key.as_ref().filter(|_| private).map(|key| {
+                context! { private => &key.private, public => &key.public }
+            }),
             files,
             boot => &self.boot,
             run => &self.run,

@@ -1,6 +1,6 @@
 //! What a stock Debian or Ubuntu image needs to become a node: all that a Kiln image has in its root and its initramfs.
 
-use super::seed::Documents;
+use super::seed::{Documents, host_key};
 use super::template::{STOCK_BOOT, STOCK_SERVICE, STOCK_SETUP, Template, render_as};
 use super::{Error, File, Vault, files, handoff, overlay};
 use crate::cluster::{Architecture, Cluster, Firmware, Node, Quoting};
@@ -54,7 +54,11 @@ pub(super) fn documents(
         let reason = format!("this version of kiln has no helper for {}", node.architecture);
         return Err(Error::Stock { node: node.name.clone(), reason });
     }
-    let mut documents = Documents { packages: packages(cluster, node), ..Documents::default() };
+    let mut documents = Documents {
+        packages: packages(cluster, node),
+        host_key: host_key(node, vault)?,
+        ..Documents::default()
+    };
     let mut links = Vec::new();
     for layer in &node.overlays {
         let read = overlay::read(layer).map_err(|error| Error::Overlay(error.to_string()))?;

@@ -3,11 +3,13 @@
 use super::FileArg;
 use super::site::{Site, size};
 use crate::boot::helper;
+use crate::cluster::Node;
 use crate::diag::Ui;
 use crate::digest::Sha256;
+use crate::execute::inputs;
 use crate::execute::output::Output;
 use crate::execute::seeds::{self, Seeding};
-use crate::render::{self, Stock, Target};
+use crate::render::{self, Fetched, Stock, Target};
 use anyhow::{Context as _, bail};
 use kiln_formats::tree::Timestamp;
 use std::collections::BTreeMap;
@@ -62,8 +64,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         let seed = match args.target {
             For::Kiln => render::seed(&site.cluster, node, &vault),
             For::Stock => {
-                // Artefacts of overlays go here once the lock names their digests.
-                let stock = Stock { helper: Sha256::of(helper::AMD64), artefacts: &[] };
+                let artefacts = artefacts(&site, node)?;
+                let stock = Stock { helper: Sha256::of(helper::AMD64), artefacts: &artefacts };
                 render::stock_seed((&site.cluster, node), &vault, &stock)
             }
         };
@@ -92,6 +94,31 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         ui.print_json(&files)?;
     }
     Ok(())
+}
+
+/// What a stock image fetches by itself: only a lock knows the digests.
+fn artefacts(site: &Site, node: &Node) -> anyhow::Result<Vec<Fetched>> {
+    let wanted = render::artefacts(&site.cluster, node)?;
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(lock) = site.read_lock()? else {
+        bail!(
+            "node {}: {} names the digests of what a stock image fetches ({}), and is not there yet: `kiln lock` writes it",
+            node.name,
+            site.lock_path.display(),
+            wanted.iter().map(|artefact| artefact.name.as_str()).collect::<Vec<_>>().join(", ")
+        );
+    };
+    let locked = inputs::artefacts((&site.cluster, node), &lock)?;
+    let fetched = locked.into_iter().map(|artefact| Fetched {
+        url: artefact.locked.url,
+        sha256: artefact.locked.sha256,
+        path: artefact.path,
+        mode: artefact.mode,
+        member: artefact.member,
+    });
+    Ok(fetched.collect())
 }
 
 /// The time that a seed carries: `SOURCE_DATE_EPOCH`, the lock's, or the first that there is.

@@ -127,15 +127,18 @@ pub(crate) fn compile(
     sections: Option<&BTreeMap<String, (Span, SettingSection)>>,
     faults: &mut Vec<Fault>,
 ) -> Settings {
-    let mut settings = Settings::new();
-    for (name, (span, section)) in sections.into_iter().flatten() {
-        if name == "name" {
-            let fault = Fault::error("setting", span, "no setting can be called `name`");
-            faults.push(fault.label("here").help("`name` says which overlay is meant: choose another word"));
-        }
-        settings.extend(rule(section, faults).map(|rule| (name.clone(), rule)));
+    if let Some((span, _)) = sections.and_then(|sections| sections.get("name")) {
+        let fault = Fault::error("setting", span, "no setting can be called `name`");
+        faults.push(fault.label("here").help("`name` says which overlay is meant: choose another word"));
     }
-    settings
+    rules(sections, faults)
+}
+
+fn rules(sections: Option<&BTreeMap<String, (Span, SettingSection)>>, faults: &mut Vec<Fault>) -> Settings {
+    let sections = sections.into_iter().flatten();
+    sections
+        .filter_map(|(name, (_, section))| rule(section, faults).map(|rule| (name.clone(), rule)))
+        .collect()
 }
 
 fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
@@ -170,7 +173,7 @@ fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
             faults.push(wants("fields"));
             return None;
         }
-        Type::Object => Kind::Object(compile(section.fields.as_ref(), faults)),
+        Type::Object => Kind::Object(rules(section.fields.as_ref(), faults)),
         Type::Any => Kind::Any,
     };
     Some(Rule {

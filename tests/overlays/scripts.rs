@@ -1,0 +1,241 @@
+//! Scripts: read by a shell and by shellcheck, and tried with stand-ins for the programs that they start.
+
+use crate::rendering::{HOSTILE, rendered};
+use crate::units::image_files;
+use kiln_tests::{said, tool};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn scripts() -> Vec<PathBuf> {
+    let script = |path: &PathBuf| fs::read(path).expect("read").starts_with(b"#!");
+    image_files().into_iter().map(|(_, path)| path).filter(script).collect()
+}
+
+#[test]
+fn shells_take_every_script() {
+    let scripts = scripts();
+    assert!(scripts.len() > 4, "{scripts:?}");
+    let check = Command::new("shellcheck").arg("--version").output().is_ok();
+    if !check {
+        eprintln!("SKIPPED: shellcheck is not installed");
+    }
+    for script in scripts {
+        let first = fs::read_to_string(&script).expect("text").lines().next().map(str::to_owned);
+        assert_eq!(first.as_deref(), Some("#!/bin/sh"), "{}", script.display());
+        let output = tool("sh", "dash").arg("-n").arg(&script).output().expect("sh");
+        assert!(output.status.success(), "{}: {}", script.display(), said(&output));
+        if check {
+            let output = Command::new("shellcheck")
+                .args(["--shell=sh", "--enable=quote-safe-variables"])
+                .arg(&script)
+                .output();
+            let output = output.expect("shellcheck");
+            assert!(output.status.success(), "{}: {}", script.display(), said(&output));
+        }
+    }
+}
+
+/// What a shell reads from a file of variables is what the cluster's secrets are.
+#[test]
+fn variables_arrive_as_they_are() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut seen = 0;
+    for node in rendered(HOSTILE) {
+        for file in node.files.iter().filter(|file| file.path.ends_with(".env")) {
+            let path = folder.path().join("env");
+            fs::write(&path, &file.text).expect("written");
+            let script = format!("set -eu; . '{}'; set", path.display());
+            let output = tool("sh", "dash").args(["-c", &script]).output().expect("sh");
+            assert!(output.status.success(), "{}: {}", node.place(file), said(&output));
+            let names = file.text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+            for name in names.filter(|name| !name.starts_with('#')) {
+                let script = format!("set -eu; . '{}'; printf %s \"${name}\"", path.display());
+                let output = tool("sh", "dash").args(["-c", &script]).output().expect("sh");
+                let value = String::from_utf8_lossy(&output.stdout).into_owned();
+                let line =
+                    file.text.lines().find(|line| line.starts_with(&format!("{name}="))).expect("the line");
+                if line.contains("the secret") {
+                    seen += 1;
+                    let whole = value.starts_with(HOSTILE.before) && value.ends_with(HOSTILE.after);
+                    assert!(whole, "{}: {name} is {value:?}", node.place(file));
+                }
+            }
+        }
+    }
+    assert!(seen > 5, "{seen} secrets only");
+}
+
+/// A folder for a script's files, and one with programs that write down how they are called.
+struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(programs: &[(&str, &str)]) -> Self {
+        let stage = Self { folder: tempfile::tempdir().expect("folder") };
+        fs::create_dir(stage.path("bin")).expect("made");
+        for (name, body) in programs {
+            let path = stage.path("bin").join(name);
+            let calls = stage.path("calls");
+            let text = format!("#!/bin/sh\nprintf '%s\\n' \"{name} $*\" >>'{}'\n{body}\n", calls.display());
+            fs::write(&path, text).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("changed");
+        }
+        stage
+    }
+    fn path(&self, inner: &str) -> PathBuf {
+        self.folder.path().join(inner)
+    }
+    fn write(&self, inner: &str, text: &str) {
+        let path = self.path(inner);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    fn run(&self, script: &str, arguments: &[&str]) -> Output {
+        let script = kiln_tests::top().join("overlays").join(script);
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.path("bin").display());
+        let mut command = tool("sh", "dash");
+        command.arg(script).args(arguments).env("KILN_ROOT", self.folder.path()).env("PATH", path);
+        command.output().expect("sh")
+    }
+    fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+const UP: &str = "tailscale/files/usr/lib/kiln/tailscale-up";
+
+fn tailscale(stage: &Stage) {
+    let nodes = rendered(crate::rendering::PLAIN);
+    let node = nodes.iter().find(|node| node.cluster == "k3s-flux").expect("the example");
+    for path in ["/etc/kiln/tailscale.env", "/etc/kiln/tailscale.key", "/etc/sysctl.d/60-kiln-tailscale.conf"]
+    {
+        stage.write(&path[1..], &node.file(path).expect(path).text);
+    }
+}
+
+#[test]
+fn tailscale_logs_in_once() {
+    let stage = Stage::new(&[("tailscale", ""), ("sysctl", "")]);
+    tailscale(&stage);
+    // What tailscaled keeps before it knows a tailnet.
+    stage.write("var/lib/tailscale/tailscaled.state", "{\"_machinekey\": \"cHJpdmF0ZQ==\"}");
+    let output = stage.run(UP, &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let calls = stage.calls();
+    let [sysctl, up] = calls.as_slice() else { panic!("{calls:?}") };
+    assert!(sysctl.starts_with("sysctl --quiet --load="), "{sysctl}");
+    let key = stage.path("etc/kiln/tailscale.key");
+    let begins = format!("tailscale up --auth-key=file:{} --hostname=k3s1 ", key.display());
+    assert!(up.starts_with(&begins), "{up}");
+    assert!(up.ends_with("--advertise-routes=10.42.0.0/16,10.43.0.0/16,192.168.86.0/24"), "{up}");
+    assert!(!up.contains("the secret"), "the key is among the arguments: {up}");
+    assert!(!key.exists(), "the key is still there");
+}
+
+#[test]
+fn tailscale_never_logs_in_again() {
+    let stage = Stage::new(&[("tailscale", ""), ("sysctl", "")]);
+    tailscale(&stage);
+    let state = r#"{"_machinekey": "x", "_current-profile": "cHJvZmlsZS0x", "profile-1a2b": "e30="}"#;
+    stage.write("var/lib/tailscale/tailscaled.state", state);
+    let output = stage.run(UP, &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(stage.calls().iter().all(|call| call.starts_with("sysctl ")), "{:?}", stage.calls());
+    assert!(!stage.path("etc/kiln/tailscale.key").exists());
+}
+
+#[test]
+fn tailscale_keeps_the_key_that_did_not_work_yet() {
+    let stage = Stage::new(&[("tailscale", "exit 1"), ("sysctl", "")]);
+    tailscale(&stage);
+    assert!(!stage.run(UP, &[]).status.success());
+    assert!(stage.path("etc/kiln/tailscale.key").exists());
+}
+
+const BACKUP: &str = "backup-restic/files/usr/lib/kiln/backup";
+
+fn backup(cat: &str) -> (Stage, Output) {
+    let restic = format!("[ \"$1\" != cat ] || {{ {cat}; }}");
+    let stage = Stage::new(&[("restic", &restic), ("hostname", "echo node-1")]);
+    stage.write("etc/kiln/backup/home.paths", "/home\n");
+    stage.write("etc/kiln/backup/home.exclude", "*.tmp\n");
+    stage.write("etc/kiln/backup/home.keep", "--keep-daily=7\n--keep-weekly=4\n");
+    let output = stage.run(BACKUP, &["home"]);
+    (stage, output)
+}
+
+fn restic(stage: &Stage) -> Vec<String> {
+    let folder = format!("{}/", stage.path("etc/kiln/backup").display());
+    let calls = stage.calls().into_iter().map(|call| call.replace(&folder, ""));
+    calls.filter(|call| call.starts_with("restic ")).collect()
+}
+
+#[test]
+fn a_backup_is_made_and_old_ones_go() {
+    let (stage, output) = backup("exit 0");
+    assert!(output.status.success(), "{}", said(&output));
+    let expected = [
+        "restic cat config",
+        "restic backup --host node-1 --tag kiln-home --files-from-verbatim home.paths --exclude-file home.exclude",
+        "restic forget --host node-1 --tag kiln-home --prune --keep-daily=7 --keep-weekly=4",
+    ];
+    assert_eq!(restic(&stage), expected);
+}
+
+#[test]
+fn a_repository_is_made_only_where_there_is_none() {
+    let (stage, output) = backup("exit 10");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(restic(&stage)[..2], ["restic cat config", "restic init"]);
+    let (stage, output) = backup("exit 12");
+    assert_eq!(output.status.code(), Some(12), "a wrong password ends it");
+    assert_eq!(restic(&stage), ["restic cat config"]);
+}
+
+/// The list of trusted authorities has the cluster's, by Debian's own program.
+#[test]
+fn authorities_are_trusted() {
+    let program = Path::new("/usr/sbin/update-ca-certificates");
+    let openssl = Command::new("openssl").arg("version").output().is_ok();
+    if !program.is_file() || !openssl {
+        eprintln!("SKIPPED: ca-certificates or openssl is not installed");
+        return;
+    }
+    let stage = Stage::new(&[]);
+    for folder in ["local", "etc", "hooks"] {
+        fs::create_dir(stage.path(folder)).expect("made");
+    }
+    let key = stage.path("key");
+    let certificate = stage.path("local/home.crt");
+    let mut make = Command::new("openssl");
+    make.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-subj",
+        "/CN=home",
+    ]);
+    kiln_tests::succeed(make.arg("-keyout").arg(&key).arg("-out").arg(&certificate));
+    stage.write("conf", "");
+    let mut update = Command::new(program);
+    for (word, inner) in [
+        ("--localcertsdir", "local"),
+        ("--etccertsdir", "etc"),
+        ("--certsconf", "conf"),
+        ("--hooksdir", "hooks"),
+    ] {
+        update.arg(word).arg(stage.path(inner));
+    }
+    kiln_tests::succeed(&mut update);
+    let bundle = fs::read_to_string(stage.path("etc/ca-certificates.crt")).expect("the list");
+    let own = fs::read_to_string(&certificate).expect("the certificate");
+    assert!(bundle.contains(own.trim()), "the list:\n{bundle}");
+}
