@@ -592,6 +592,47 @@ fn cross_cases() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "virtual-address",
+            k3s(
+                &format!("{RELEASE}  endpoint: 192.168.86.72\n"),
+                &format!("{}overlays: [{{ name: kube-vip, vip: 192.168.86.72 }}]\n", servers(3)),
+            ),
+        ),
+        (
+            "virtual-address-elsewhere",
+            k3s(
+                &format!("{RELEASE}  endpoint: 192.168.87.70\n"),
+                &format!("{}overlays: [{{ name: kube-vip, vip: 192.168.87.70 }}]\n", servers(3)),
+            ),
+        ),
+        (
+            "replicas",
+            k3s(
+                RELEASE,
+                &format!(
+                    "{}overlays: [{{ name: longhorn, version: 1.9.2 }}]\ndisks: {{ data: [{{ name: sdf, match: {{ transport: sata }}, use: longhorn }}] }}\n",
+                    servers(1)
+                ),
+            ),
+        ),
+        (
+            "kustomizations",
+            k3s(
+                RELEASE,
+                &format!(
+                    "{}overlays:\n  - name: flux\n    repository: {{ url: \"https://git.example.com/a.git\" }}\n    kustomizations:\n      \
+                     - {{ name: core, path: ./core, depends_on: [apps] }}\n      \
+                     - {{ name: apps, path: ./apps, depends_on: [disks] }}\n      \
+                     - {{ name: disks, path: ./storage }}\n      \
+                     - {{ name: a, path: ./a, depends_on: [b] }}\n      \
+                     - {{ name: b, path: ./b, depends_on: [c] }}\n      \
+                     - {{ name: c, path: ./c, depends_on: [a, dsks] }}\n      \
+                     - {{ name: a, path: ./d }}\n",
+                    servers(1)
+                ),
+            ),
+        ),
+        (
             "recipients",
             format!(
                 "{HEAD}{USER}{NODE}secrets:\n  recipients: [age1, AGE-SECRET-KEY-1c2VjcmV0, someone, \"{KEY}\"]\n"

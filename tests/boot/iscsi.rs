@@ -1,18 +1,16 @@
 //! Two machines on a cable: one serves LUNs from a volume group, the other mounts one. The first is killed and comes back
 //! while the other writes; the second is started again. And one that serves a file.
 
-use crate::disks::{copy_to, data, folder};
-use crate::nodes::{PORT, accelerator, key_pair, patience, report};
-use crate::ssh::{With, ask};
-use kiln_qemu::{Bus, Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
-use kiln_tests::{build, die, said, shared};
+use crate::cable::{Node, expect, healthy, side_door, write};
+use crate::disks::{data, folder};
+use crate::nodes::{key_pair, patience};
+use kiln_qemu::{Bus, Disk, Link};
+use kiln_tests::{build, die, shared};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Size of the disks that machines boot from.
-const DISK: u64 = 6 << 30;
 /// The disk of the volume group: its serial number, and its size.
 const SERIAL: &str = "kiln-lvm";
 const GROUP: u64 = 2 << 30;
@@ -30,22 +28,22 @@ struct Lab {
     key: PathBuf,
 }
 
+impl Lab {
+    /// A node of it, with its disk in a folder, on this end of a cable.
+    fn node(&self, name: &str, folder: &Path, link: Link) -> Node {
+        Node::new((&self.output, name), &self.key, (folder, link))
+    }
+}
+
 /// All nodes share one root. A second card of each, which their user gives an address in an overlay of his own, leads to
 /// this test.
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(|| {
         let top = shared().join("iscsi");
-        let networks = top.join("lab/files/etc/systemd/network");
-        fs::create_dir_all(&networks).unwrap();
+        side_door(&top.join("lab"));
         let key = key_pair(&top, "key");
         let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-        let Network { mac, .. } = Network::default();
-        write(&top.join("lab/overlay.yaml"), "packages: []\n");
-        write(
-            &networks.join("05-test.network"),
-            &format!("[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"),
-        );
         let [one, two, three] = CARDS;
         let cluster = format!(
             "apiVersion: kiln/v1\ncluster: {{name: storage-lab}}\n\
@@ -73,62 +71,6 @@ fn lab() -> &'static Lab {
     })
 }
 
-/// An unchanged file is left alone: `kiln build` then has nothing to do.
-fn write(path: &Path, text: &str) {
-    if fs::read_to_string(path).ok().as_deref() != Some(text) {
-        fs::write(path, text).unwrap();
-    }
-}
-
-/// A machine with a disk that stays, on its end of the cable.
-struct Node {
-    machine: Machine,
-    ssh: u16,
-}
-
-impl Node {
-    fn new(name: &str, folder: &Path, link: Link) -> Self {
-        let folder = folder.join(name);
-        fs::create_dir(&folder).unwrap();
-        let disk = copy_to(&lab().output.join(name).join("disk.img"), &folder, DISK);
-        let ssh = free_port().unwrap();
-        let network =
-            Network { forwards: vec![Forward { host: ssh, address: None, guest: 22 }], ..Network::default() };
-        let firmware = Firmware::find().unwrap_or_else(|e| die(&e.to_string()));
-        let machine = Machine {
-            disks: vec![Disk::virtio(Source::file(disk))],
-            cards: vec![Card::Link(link), Card::User(network)],
-            ports: vec![PORT.to_owned()],
-            reboot: true,
-            ..Machine::new(firmware, accelerator())
-        };
-        Self { machine, ssh }
-    }
-
-    fn with(mut self, disk: Disk) -> Self {
-        self.machine.disks.push(disk);
-        self
-    }
-
-    /// What a command says; it must succeed.
-    fn ask(&self, command: &str) -> String {
-        let answer = ask(self.ssh, &With::Key(&lab().key), command);
-        assert!(answer.status.success(), "{command}: {}", said(&answer));
-        String::from_utf8(answer.stdout).unwrap()
-    }
-}
-
-/// Waits for words on a node's console.
-fn expect(running: &mut Running, words: &str) -> String {
-    let seen = running.expect(words, patience());
-    seen.unwrap_or_else(|e| die(&format!("{e}\n{}", running.console())))
-}
-
-fn healthy(running: &mut Running) {
-    let report = report(running);
-    assert_eq!(report["state"], "running", "{report:#}\n{}", running.console());
-}
-
 /// Wrong password, right password, a LUN that is not ours, a target that goes and comes back, a second boot.
 #[test]
 fn a_lun_is_mounted_and_stays_through_everything() {
@@ -136,8 +78,8 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
     let (_, disk) = data(folder.path(), "group.img", GROUP, Bus::Virtio);
     let storage =
-        Node::new("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
-    let worker = Node::new("worker", folder.path(), two);
+        lab().node("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
+    let worker = lab().node("worker", folder.path(), two);
 
     let mut serving = storage.machine.start().unwrap();
     healthy(&mut serving);
@@ -208,7 +150,7 @@ fn a_lun_is_mounted_and_stays_through_everything() {
 fn a_file_is_served() {
     let folder = folder();
     let (one, _) = Link::pair(CARDS[2], CARDS[0]).unwrap();
-    let files = Node::new("files", folder.path(), one);
+    let files = lab().node("files", folder.path(), one);
     let mut serving = files.machine.start().unwrap();
     healthy(&mut serving);
     let size = files.ask("sudo stat -c '%s %a' /srv/luns/guest.img");

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod buses;
+mod cable;
 mod crypt;
 mod cuts;
 mod damage;
@@ -16,6 +17,7 @@ mod foreign;
 mod handoff;
 mod healthy;
 mod iscsi;
+mod join;
 mod nodes;
 mod own;
 mod seed;

@@ -1,5 +1,6 @@
 //! What each part of the file says rightly and all of them together do not: faults that else show when machines run.
 
+mod overlays;
 mod ranges;
 mod servers;
 
@@ -47,5 +48,8 @@ impl Check<'_> {
         self.servers(both);
         self.endpoint_is_carried(both);
         self.ranges(both);
+        self.virtual_address(both);
+        self.replicas(both);
+        self.kustomizations(both);
     }
 }

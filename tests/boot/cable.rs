@@ -1,0 +1,84 @@
+//! Nodes on a cable, each with a side door for the test.
+
+use crate::disks::copy_to;
+use crate::nodes::{PORT, accelerator, patience, report};
+use crate::ssh::{With, ask};
+use kiln_qemu::{Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
+use kiln_tests::{die, said};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Size of the disks that machines boot from.
+const DISK: u64 = 6 << 30;
+
+/// An overlay in this folder that gives a second card an address: it leads to the test.
+pub(crate) fn side_door(overlay: &Path) {
+    let networks = overlay.join("files/etc/systemd/network");
+    fs::create_dir_all(&networks).unwrap();
+    let Network { mac, .. } = Network::default();
+    write(&overlay.join("overlay.yaml"), "packages: []\n");
+    write(
+        &networks.join("05-test.network"),
+        &format!("[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"),
+    );
+}
+
+/// An unchanged file is left alone: `kiln build` then has nothing to do.
+pub(crate) fn write(path: &Path, text: &str) {
+    if fs::read_to_string(path).ok().as_deref() != Some(text) {
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// A machine with a disk that stays, on its end of the cable.
+pub(crate) struct Node {
+    pub(crate) machine: Machine,
+    ssh: u16,
+    key: PathBuf,
+}
+
+impl Node {
+    /// The node of that name, from what was built into `output`, with its disk in a folder.
+    pub(crate) fn new((output, name): (&Path, &str), key: &Path, (folder, link): (&Path, Link)) -> Self {
+        let folder = folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        let disk = copy_to(&output.join(name).join("disk.img"), &folder, DISK);
+        let ssh = free_port().unwrap();
+        let network =
+            Network { forwards: vec![Forward { host: ssh, address: None, guest: 22 }], ..Network::default() };
+        let firmware = Firmware::find().unwrap_or_else(|e| die(&e.to_string()));
+        let machine = Machine {
+            disks: vec![Disk::virtio(Source::file(disk))],
+            cards: vec![Card::Link(link), Card::User(network)],
+            ports: vec![PORT.to_owned()],
+            reboot: true,
+            ..Machine::new(firmware, accelerator())
+        };
+        Self { machine, ssh, key: key.to_owned() }
+    }
+
+    /// With one more disk.
+    pub(crate) fn with(mut self, disk: Disk) -> Self {
+        self.machine.disks.push(disk);
+        self
+    }
+
+    /// What a command says; it must succeed.
+    pub(crate) fn ask(&self, command: &str) -> String {
+        let answer = ask(self.ssh, &With::Key(&self.key), command);
+        assert!(answer.status.success(), "{command}: {}", said(&answer));
+        String::from_utf8(answer.stdout).unwrap()
+    }
+}
+
+/// Waits for words on a node's console.
+pub(crate) fn expect(running: &mut Running, words: &str) -> String {
+    let seen = running.expect(words, patience());
+    seen.unwrap_or_else(|e| die(&format!("{e}\n{}", running.console())))
+}
+
+/// Waits for a node to report that all is well.
+pub(crate) fn healthy(running: &mut Running) {
+    let report = report(running);
+    assert_eq!(report["state"], "running", "{report:#}\n{}", running.console());
+}
