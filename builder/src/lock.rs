@@ -32,6 +32,10 @@ pub struct Lock {
     /// The files that overlays fetch, sorted by name, architecture and address. Left out when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artefacts: Vec<Artefact>,
+    /// Charts that are upgraded step by step, and their releases: what the next lock is held against. Left out when there
+    /// are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub charts: BTreeMap<String, String>,
 }
 
 /// A suite as it was when the lock was made.
@@ -173,6 +177,13 @@ impl Lock {
             }
         }
         changes.extend(artefact::changes(&self.artefacts, &newer.artefacts));
+        let charts: BTreeSet<&String> = self.charts.keys().chain(newer.charts.keys()).collect();
+        for name in charts {
+            let (from, to) = (self.charts.get(name).cloned(), newer.charts.get(name).cloned());
+            if from != to {
+                changes.push(Change { root: "charts".to_owned(), name: name.clone(), from, to });
+            }
+        }
         changes
     }
 
@@ -225,8 +236,12 @@ impl Lock {
             true => String::new(),
             false => format!(",\n  \"artefacts\": {}", lines(artefacts, "  ")),
         };
+        let charts = match self.charts.is_empty() {
+            true => String::new(),
+            false => format!(",\n  \"charts\": {}", serde_json::to_string(&self.charts)?),
+        };
         Ok(format!(
-            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}{artefacts}\n}}\n",
+            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}{artefacts}{charts}\n}}\n",
             self.version,
             self.source_date,
             lines(suites, "  "),
@@ -284,6 +299,7 @@ mod tests {
             suites: vec![suite],
             roots: vec![root],
             artefacts,
+            charts: Default::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::boot::Program;
 use crate::cluster::{Architecture, Cluster, Disks, Node};
 use crate::digest::Sha256;
 use crate::lock::{self, Lock};
+use crate::plan::upgrade::STEPWISE;
 use crate::plan::{Artefact, Inputs, NodeInputs, RootInputs};
 use crate::render::overlay::{self, Overlay};
 use crate::render::{self, Seed, Vault};
@@ -44,6 +45,17 @@ pub enum Error {
         /// Its architecture.
         architecture: &'static str,
     },
+    /// The lock has another release of a chart, or none.
+    #[error("the cluster file has {chart} {version} and the lock {}: run `kiln lock`, which sees whether that step is one that {chart} takes",
+        locked.as_deref().unwrap_or("none"))]
+    ChartNotLocked {
+        /// The chart.
+        chart: String,
+        /// Its release in the cluster file.
+        version: String,
+        /// Its release in the lock.
+        locked: Option<String>,
+    },
     /// Kiln has no boot helper for the architecture yet.
     #[error("node {node}: this version of kiln builds amd64 images only, not {architecture}")]
     Architecture {
@@ -81,6 +93,12 @@ pub fn gather(
     builder: &str,
     vault: &Arc<dyn Vault>,
 ) -> Result<Gathered, Error> {
+    for (chart, version) in charts(cluster) {
+        let locked = lock.charts.get(&chart).cloned();
+        if locked.as_ref() != Some(&version) {
+            return Err(Error::ChartNotLocked { chart, version, locked });
+        }
+    }
     let mut gathered = Gathered {
         roots: vec![],
         sector_sizes: vec![],
@@ -153,6 +171,17 @@ pub fn gather(
 fn line(artefact: &Artefact) -> String {
     let Artefact { path, member, mode, locked } = artefact;
     format!("{path:?} {mode:o} {member:?} {} {:?} {:?}", locked.sha256, locked.name, locked.url)
+}
+
+/// The releases of charts that are upgraded step by step.
+pub fn charts(cluster: &Cluster) -> BTreeMap<String, String> {
+    let overlays = cluster.nodes.iter().flat_map(|node| &node.overlays);
+    let stepwise = overlays.filter(|overlay| STEPWISE.contains(&overlay.name.as_str()));
+    let version = |overlay: &crate::cluster::Overlay| {
+        let version = overlay.settings.get("version")?.text()?.to_owned();
+        Some((overlay.name.clone(), version))
+    };
+    stepwise.filter_map(version).collect()
 }
 
 /// What a node's root is resolved from, sorted, as the lock names it.
@@ -252,7 +281,14 @@ mod tests {
             sha256: Sha256::of(bytes),
         };
         let artefacts = artefacts.iter().map(artefact).collect();
-        Lock { version: VERSION, source_date: 0, suites: vec![], roots: vec![root], artefacts }
+        Lock {
+            version: VERSION,
+            source_date: 0,
+            suites: vec![],
+            roots: vec![root],
+            artefacts,
+            charts: Default::default(),
+        }
     }
 
     fn gathered(cluster: &Cluster, lock: &Lock) -> Result<Gathered, Error> {

@@ -185,7 +185,14 @@ pub fn lock(
     drop(universes);
     let source_date = suites.iter().map(|opened| opened.date).max().unwrap_or(0);
     let suites = suites.into_iter().map(|opened| opened.suite).collect();
-    Ok(Lock { version: lock::VERSION, source_date, suites, roots, artefacts: Vec::new() })
+    Ok(Lock {
+        version: lock::VERSION,
+        source_date,
+        suites,
+        roots,
+        artefacts: Vec::new(),
+        charts: BTreeMap::new(),
+    })
 }
 
 /// Fetches every package of a lock that is not in the cache yet and gives the files by digest. With all of

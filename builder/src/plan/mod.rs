@@ -5,6 +5,8 @@
 //! `image.json` recorded are the inputs of now.
 
 use crate::digest::Sha256;
+pub mod upgrade;
+
 use crate::lock;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,6 +12,7 @@ use crate::fetch;
 use crate::fetch::artefacts::{Places, VARIABLE};
 use crate::fetch::mirrors::{Mirrors, Sources};
 use crate::lock::Lock;
+use crate::plan::upgrade;
 use crate::render::{self, Vault};
 use crate::secrets::{Identities, Place, Secrets};
 use std::collections::BTreeSet;
@@ -59,7 +60,11 @@ impl Site {
         for node in &self.cluster.nodes {
             wanted.extend(render::artefacts(&self.cluster, node)?);
         }
-        let mut lock = self.lock_packages(cache, previous, ui)?;
+        let charts = inputs::charts(&self.cluster);
+        if let Some(previous) = previous {
+            upgrade::steps(&previous.charts, &charts)?;
+        }
+        let mut lock = Lock { charts, ..self.lock_packages(cache, previous, ui)? };
         if wanted.is_empty() {
             return Ok(lock);
         }

@@ -93,7 +93,14 @@ fn artefact(locked: lock::Artefact, member: Option<&str>) -> Artefact {
 }
 
 fn held(locked: lock::Artefact) -> Lock {
-    Lock { version: VERSION, source_date: 0, suites: vec![], roots: vec![], artefacts: vec![locked] }
+    Lock {
+        version: VERSION,
+        source_date: 0,
+        suites: vec![],
+        roots: vec![],
+        artefacts: vec![locked],
+        charts: Default::default(),
+    }
 }
 
 const NOWHERE: &str =
