@@ -4,8 +4,10 @@ use crate::Outcome;
 use crate::config::Config;
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use std::fs;
 use time::{Duration, OffsetDateTime};
 
@@ -75,7 +77,7 @@ impl Authority {
     }
 
     fn issuer(&self) -> Outcome<Issuer<'static, KeyPair>> {
-        Ok(Issuer::from_ca_cert_pem(&self.pem, KeyPair::from_pem(&self.key)?)?)
+        Ok(Issuer::from_ca_cert_pem(&self.pem, key_pair(&self.key)?)?)
     }
 
     /// A certificate with its chain, and a new key.
@@ -100,4 +102,25 @@ pub(crate) fn request() -> Outcome<(String, Vec<u8>)> {
     let key = KeyPair::generate()?;
     let request = CertificateParams::default().serialize_request(&key)?;
     Ok((key.serialize_pem(), request.der().to_vec()))
+}
+
+/// A P-256 key in either form that k3s takes: PKCS #8 (RFC 5958), or that of RFC 5915, which `ring` wants wrapped into
+/// the other.
+fn key_pair(pem: &str) -> Outcome<KeyPair> {
+    /// SEQUENCE { version 0, AlgorithmIdentifier { ecPublicKey, prime256v1 }, OCTET STRING: without the lengths.
+    const HEAD: [u8; 24] = [
+        0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+        0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+    ];
+    let PrivateKeyDer::Sec1(key) = PrivateKeyDer::from_pem_slice(pem.as_bytes())? else {
+        return Ok(KeyPair::from_pem(pem)?);
+    };
+    let key = key.secret_sec1_der();
+    // Such a key has fewer than 128 bytes, and all of it fewer than 256.
+    let (inner, whole) = (u8::try_from(key.len())?, u8::try_from(HEAD.len() + 2 + key.len())?);
+    if inner >= 0x80 || whole < 0x80 {
+        return Err(format!("a key of {inner} bytes is none of P-256").into());
+    }
+    let wrapped = [&[0x30, 0x81, whole][..], &HEAD, &[0x04, inner], key].concat();
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(&wrapped.as_slice().into(), &PKCS_ECDSA_P256_SHA256)?)
 }
