@@ -33,6 +33,8 @@ pub(crate) fn write(path: &Path, text: &str) {
 /// A machine with a disk that stays, on its end of the cable.
 pub(crate) struct Node {
     pub(crate) machine: Machine,
+    /// Its own disk.
+    pub(crate) disk: PathBuf,
     ssh: u16,
     key: PathBuf,
 }
@@ -48,13 +50,13 @@ impl Node {
             Network { forwards: vec![Forward { host: ssh, address: None, guest: 22 }], ..Network::default() };
         let firmware = Firmware::find().unwrap_or_else(|e| die(&e.to_string()));
         let machine = Machine {
-            disks: vec![Disk::virtio(Source::file(disk))],
+            disks: vec![Disk::virtio(Source::file(&disk))],
             cards: vec![Card::Link(link), Card::User(network)],
             ports: vec![PORT.to_owned()],
             reboot: true,
             ..Machine::new(firmware, accelerator())
         };
-        Self { machine, ssh, key: key.to_owned() }
+        Self { machine, disk, ssh, key: key.to_owned() }
     }
 
     /// With one more disk.
