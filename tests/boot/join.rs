@@ -198,7 +198,7 @@ fn two_nodes_join() {
     let secrets = secrets(lab);
     for node in [&server, &agent] {
         let volume = seed(&node.disk);
-        assert!(holds(&volume, "network-config") || holds(&volume, "NETWORK-"), "is this the seed?");
+        assert!(holds(&volume, "local-hostname"), "is this the seed?");
         assert!(holds(&volume, "token-file"), "user-data is gone as a whole");
         for secret in &secrets {
             assert!(!holds(&volume, needle(secret)), "the seed still has a secret");
