@@ -1,7 +1,7 @@
 //! What k3s reads: its configuration, and manifests, held against Kubernetes' schemas by `judge.py`.
 
 use crate::rendering::{HOSTILE, PLAIN, Rendered, rendered};
-use kiln_tests::{said, tool, top};
+use kiln_tests::{debian_python, said, top};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ fn schemas() -> Option<PathBuf> {
 
 /// Whether the judge knows Kubernetes' own kinds field by field, or by a table of their main parts alone.
 fn knows_kubernetes() -> bool {
-    let asked = tool("python3", "python3").args(["-c", "import kubernetes"]).output().expect("python3");
+    let asked = debian_python("python3").args(["-c", "import kubernetes"]).output().expect("python3");
     if !asked.status.success() {
         eprintln!(
             "SKIPPED: Kubernetes' own kinds are held against a small table (python3-kubernetes is not installed)"
@@ -35,7 +35,7 @@ fn knows_kubernetes() -> bool {
 
 /// What the judge finds wrong with these, a line each.
 fn judged(given: &[(String, String)], schemas: Option<&PathBuf>) -> Vec<String> {
-    let mut command: Command = tool("python3", "python3 python3-yaml python3-jsonschema python3-kubernetes");
+    let mut command: Command = debian_python("python3 python3-yaml python3-jsonschema python3-kubernetes");
     command.arg(top().join("tests/overlays/judge.py")).args(schemas);
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.expect("python3");

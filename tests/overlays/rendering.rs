@@ -43,7 +43,12 @@ pub(crate) const HOSTILE: Named = Named { before: "it's \"", after: "\" \\ # $HO
 
 impl Vault for Named {
     fn reveal(&self, secret: &Secret) -> Result<String, String> {
-        Ok(format!("{}{secret:?}{}", self.before, self.after))
+        // Where the repository is does not matter.
+        let name = match secret {
+            Secret::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            secret => format!("{secret:?}"),
+        };
+        Ok(format!("{}{name}{}", self.before, self.after))
     }
     fn own(&self, name: &str, node: &str) -> Result<Option<String>, String> {
         Ok(Some(format!("{}{name} of {node}{}", self.before, self.after)))

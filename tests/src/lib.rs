@@ -79,6 +79,12 @@ pub fn tool(name: &str, package: &str) -> Command {
     }
 }
 
+/// The system's own Python, whose modules Debian's packages bring; another one in PATH does not have them.
+pub fn debian_python(packages: &str) -> Command {
+    let own = Path::new("/usr/bin/python3");
+    if own.is_file() { Command::new(own) } else { tool("python3", packages) }
+}
+
 /// True when the test runs as root; says aloud what is left out when it does not.
 pub fn root_or_skip(what: &str) -> bool {
     let root = succeed(tool("id", "coreutils").arg("-u")).trim() == "0";
