@@ -239,3 +239,33 @@ fn authorities_are_trusted() {
     let own = fs::read_to_string(&certificate).expect("the certificate");
     assert!(bundle.contains(own.trim()), "the list:\n{bundle}");
 }
+
+/// Links lead from where k3s looks to what the image has, and none to what an older image had.
+#[test]
+fn images_of_the_root_are_where_k3s_looks() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (root, state) = (folder.path().join("root"), folder.path().join("state/images"));
+    let script = scripts().into_iter().find(|path| path.ends_with("k3s-images")).expect("the script");
+    let script = fs::read_to_string(script).expect("text");
+    let here = script
+        .replace("/usr/share/kiln/images", &root.display().to_string())
+        .replace("/var/lib/rancher/k3s/agent/images", &state.display().to_string());
+    assert_ne!(here, script);
+    let run = || {
+        let output = tool("sh", "dash").args(["-c", &here]).output().expect("sh");
+        assert!(output.status.success(), "{}", said(&output));
+    };
+    // A root without images: nothing is made.
+    run();
+    assert!(!state.exists());
+    fs::create_dir(&root).expect("made");
+    fs::write(root.join("a b.tar.zst"), "images").expect("written");
+    run();
+    assert_eq!(fs::read_to_string(state.join("a b.tar.zst")).expect("a link"), "images");
+    fs::write(state.join("own.tar"), "somebody's").expect("written");
+    fs::remove_file(root.join("a b.tar.zst")).expect("removed");
+    run();
+    let left: Vec<_> =
+        fs::read_dir(&state).expect("read").map(|entry| entry.expect("read").file_name()).collect();
+    assert_eq!(left, ["own.tar"]);
+}
