@@ -139,8 +139,8 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
     let id = identity::cluster_id(&id?);
     if let Some(sections) = &file.nodes {
-        let all: Vec<Overlay> = nodes.iter().flat_map(|node| node.overlays.iter().cloned()).collect();
-        let around = iscsi::Around { id, overlays: &all };
+        let names = nodes.iter().flat_map(|node| &node.overlays).map(|overlay| overlay.name.clone());
+        let around = iscsi::Around { id, overlays: &names.collect() };
         check.iscsi(&sections.value, &mut nodes, &around);
     }
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());

@@ -9,7 +9,9 @@ use crate::plan::{Artefact, Inputs, NodeInputs, RootInputs};
 use crate::render::overlay::{self, Overlay};
 use crate::render::{self, Seed, Vault};
 use kiln_contract::policy::Key;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why there are no inputs.
@@ -110,7 +112,8 @@ pub fn gather(
     };
     type Kind = (usize, u32, BTreeSet<Program>, Vec<Sha256>, Vec<Artefact>);
     let mut known: BTreeMap<Kind, usize> = BTreeMap::new();
-    let mut read: BTreeMap<String, Overlay> = BTreeMap::new();
+    // Two folders may have one name.
+    let mut read: BTreeMap<(String, Option<PathBuf>), Overlay> = BTreeMap::new();
     for node in nodes {
         let architecture = node.architecture.as_str();
         if node.architecture != Architecture::Amd64 {
@@ -124,12 +127,11 @@ pub fn gather(
         let layers = node.layers();
         let mut overlays = Vec::with_capacity(layers.len());
         for layer in &layers {
-            let overlay = match read.get(&layer.name) {
-                Some(overlay) => overlay.clone(),
-                None => overlay::read(layer)?,
+            let overlay = match read.entry((layer.name.clone(), layer.folder.clone())) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(overlay::read(layer)?),
             };
-            read.insert(layer.name.clone(), overlay.clone());
-            overlays.push(overlay);
+            overlays.push(overlay.clone());
         }
         let digests = overlays.iter().map(|overlay| overlay.digest).collect();
         let artefacts = artefacts((cluster, node), lock)?;
@@ -189,7 +191,6 @@ pub fn request(cluster: &Cluster, node: &Node) -> Vec<String> {
     cluster.all_packages(node).into_iter().collect()
 }
 
-/// The files that the overlays of a node fetch, as the lock has them.
 /// The artefacts of a node's overlays, as the lock has them.
 pub fn artefacts((cluster, node): (&Cluster, &Node), lock: &Lock) -> Result<Vec<Artefact>, Error> {
     let mut all = Vec::new();
@@ -324,6 +325,25 @@ mod tests {
         let gathered = gathered(&cluster, &lock).unwrap();
         assert_eq!(gathered.roots.len(), 2);
         assert_eq!((gathered.nodes[0].root, gathered.nodes[1].root), (0, 1));
+    }
+
+    #[test]
+    fn folders_of_one_name_are_two_overlays() {
+        let folder = tempfile::tempdir().unwrap();
+        for (place, text) in [("a", "one"), ("b", "two")] {
+            let files = folder.path().join(place).join("mine/files/etc");
+            std::fs::create_dir_all(&files).unwrap();
+            std::fs::write(files.join("mine"), text).unwrap();
+            std::fs::write(folder.path().join(place).join("mine/overlay.yaml"), "packages: []\n").unwrap();
+        }
+        let text = "apiVersion: kiln/v1\ncluster: {name: c}\nusers: [{name: a, password_hash: $y$j9T$x$y}]\nnodes:\n  \
+             - {name: n1, network: {dhcp: true}, overlays: [./a/mine]}\n  \
+             - {name: n2, network: {dhcp: true}, overlays: [./b/mine]}\n";
+        let loaded = cluster::parse(text.as_bytes(), Path::new("cluster.yaml"), folder.path());
+        let cluster = loaded.unwrap_or_else(|error| panic!("{error:?}")).cluster;
+        let gathered = gathered(&cluster, &lock(&cluster, &[])).unwrap();
+        assert_eq!(gathered.roots.len(), 2);
+        assert_ne!(gathered.overlays[0][1].digest, gathered.overlays[1][1].digest);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node};
 use crate::digest::Sha256;
 use crate::render::{Seed, Target};
-use kiln_contract::{handoff, partition};
+use kiln_contract::{handoff, join, partition};
 use kiln_formats::tree::{Entry, Timestamp, Tree};
 use kiln_formats::{fat, iso9660};
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ pub fn tree(seed: &Seed, time: Timestamp) -> Tree {
         ("network-config", seed.network_config.as_bytes()),
         (handoff::PATH, &handoff),
     ];
-    files.extend(seed.public_user_data.as_ref().map(|text| (handoff::PUBLIC_USER_DATA, text.as_bytes())));
+    files.extend(seed.public_user_data.as_ref().map(|text| (join::AFTER, text.as_bytes())));
     for (path, bytes) in files {
         tree.make_parents(path, &Entry::directory());
         tree.insert(path, Entry::file(bytes));

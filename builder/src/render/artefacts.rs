@@ -7,7 +7,6 @@ use crate::lock::Url;
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Endings of archives that a member can be taken from.
 pub const ARCHIVES: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst"];
@@ -39,11 +38,16 @@ pub struct Artefact {
 pub fn artefacts(cluster: &Cluster, node: &Node) -> Result<Vec<Artefact>, Error> {
     let vault: Arc<dyn Vault> = Arc::new(NoVault);
     let mut all = BTreeMap::new();
-    for layer in node.overlays.iter().filter(|layer| !layer.artefacts.is_empty()) {
-        let view = View { cluster, node, vault: &vault, secret: Arc::new(AtomicBool::new(false)) };
-        let values = view.values(&layer.settings);
-        let seen = |name: &str| values.get_attr(name).unwrap_or_default();
-        let values = context! { overlay => seen("overlay"), architecture => seen("architecture") };
+    let mut layers = node.overlays.iter().filter(|layer| !layer.artefacts.is_empty()).peekable();
+    if layers.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let view = View::new(cluster, node, &vault);
+    for layer in layers {
+        let values = context! {
+            overlay => view.settings(&layer.settings),
+            architecture => node.architecture.as_str(),
+        };
         let environment = template::environment(Quoting::None);
         for asked in &layer.artefacts {
             let asking = Asking { environment: &environment, values: &values, layer, asked };

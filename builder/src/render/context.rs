@@ -50,20 +50,25 @@ pub(super) struct View<'a> {
     pub(super) vault: &'a Arc<dyn Vault>,
     /// Set when a secret is printed.
     pub(super) secret: Arc<AtomicBool>,
+    /// What every overlay sees of the nodes, in the order of the file.
+    nodes: Vec<Value>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// What the overlays of `node` see.
+    pub(super) fn new(cluster: &'a Cluster, node: &'a Node, vault: &'a Arc<dyn Vault>) -> Self {
+        let mut view = Self { cluster, node, vault, secret: Arc::default(), nodes: Vec::new() };
+        view.nodes = cluster.nodes.iter().map(|node| view.node_values(node)).collect();
+        view
+    }
+
     /// The values for the templates of an overlay with these settings.
     pub(super) fn values(&self, settings: &Settings) -> Value {
-        let nodes: Vec<Value> = self.cluster.nodes.iter().map(|node| self.node_values(node)).collect();
+        let both = || self.cluster.nodes.iter().zip(&self.nodes);
         let of = |role: Role| -> Vec<Value> {
-            self.cluster
-                .nodes
-                .iter()
-                .filter(|node| node.role == role)
-                .map(|node| self.node_values(node))
-                .collect()
+            both().filter(|(node, _)| node.role == role).map(|(_, values)| values.clone()).collect()
         };
+        let this = both().find(|(node, _)| node.name == self.node.name).map(|(_, values)| values.clone());
         let overlays: BTreeMap<&str, Value> = self
             .node
             .overlays
@@ -79,8 +84,8 @@ impl View<'_> {
                 }),
                 domain => &self.cluster.domain,
             },
-            node => self.node_values(self.node),
-            nodes,
+            node => this,
+            nodes => &self.nodes,
             servers => of(Role::Server),
             agents => of(Role::Agent),
             overlay => self.settings(settings),
@@ -125,7 +130,8 @@ impl View<'_> {
         }
     }
 
-    fn settings(&self, settings: &Settings) -> Value {
+    /// Settings alone.
+    pub(super) fn settings(&self, settings: &Settings) -> Value {
         Value::from_pairs(settings.iter().map(|(name, setting)| (name.clone(), self.value(setting))))
     }
 

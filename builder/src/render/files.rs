@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, Node, Overlay, Quoting, SeedFile};
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Permission bits of a file with a secret in it, and of one without.
 const MODES: (u16, u16) = (0o600, 0o644);
@@ -34,11 +34,12 @@ impl std::fmt::Debug for File {
 /// The files of all overlays of `node`, in the order of their paths; of two with one path, that of the later overlay.
 pub fn files(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Vec<File>, Error> {
     let mut files = BTreeMap::new();
+    let view = View::new(cluster, node, vault);
     for layer in node.overlays.iter().filter(|layer| !layer.seed.is_empty()) {
         let others = overlay::read(layer).map_err(|error| Error::Overlay(error.to_string()))?.others;
+        let values = view.values(&layer.settings);
         for wanted in &layer.seed {
-            let view = View { cluster, node, vault, secret: Arc::new(AtomicBool::new(false)) };
-            let made = Making::new(layer, wanted, &others)?.all(&view)?;
+            let made = Making::new(layer, wanted, &others)?.all(&view, &values)?;
             files.extend(made.into_iter().map(|file| (file.path.clone(), file)));
         }
     }
@@ -80,12 +81,11 @@ impl<'a> Making<'a> {
         Error::Template { name: self.name(path), line: 0, reason: reason.to_owned() }
     }
 
-    fn all(&self, view: &View<'_>) -> Result<Vec<File>, Error> {
-        let values = view.values(&self.layer.settings);
+    fn all(&self, view: &View<'_>, values: &Value) -> Result<Vec<File>, Error> {
         let Some(each) = &self.wanted.each else {
-            return Ok(self.one(view, values)?.into_iter().collect());
+            return Ok(self.one(view, values.clone())?.into_iter().collect());
         };
-        let items = self.asked("each", each, &values)?;
+        let items = self.asked("each", each, values)?;
         let items = items.try_iter().map_err(|_| {
             self.fault(&format!("`each` of {}", self.wanted.path), "what it asks for is not a list")
         })?;
@@ -109,7 +109,7 @@ impl<'a> Making<'a> {
             return Ok(None);
         }
         let path = if wanted.each.is_some() { self.path(&values)? } else { wanted.path.clone() };
-        // Of this file alone: another entry may have printed one.
+        // Of this file alone: another may have printed one.
         view.secret.store(false, Ordering::Relaxed);
         let text = template::rendered(&self.environment, &wanted.template, values);
         let text = text.map_err(|error| match error {

@@ -8,9 +8,6 @@ use uuid::Uuid;
 
 /// Where the document is on the CIDATA volume.
 pub const PATH: &str = "kiln/handoff.json";
-/// Where `user-data` without secrets is on the CIDATA volume, when the one that cloud-init reads has any: it takes that
-/// one's place when the node has joined its cluster.
-pub const PUBLIC_USER_DATA: &str = "kiln/after/user-data";
 /// Where the booted system finds a copy of it, readable by root alone.
 pub const RUNTIME_PATH: &str = "/run/kiln/handoff.json";
 /// The only version that this code writes and reads.

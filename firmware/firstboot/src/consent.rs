@@ -3,6 +3,8 @@
 use crate::console::Keys;
 use crate::steps::Steps;
 use crate::{kernel, rescue};
+use kiln_contract::machine::Machine;
+use kiln_contract::plan::{Plan, in_words};
 use std::time::{Duration, Instant};
 
 /// How often the consoles are asked for a key.
@@ -10,15 +12,36 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Consent {
+enum Consent {
     /// The plan may be carried out.
     Go,
     /// A key was pressed: nothing may be written.
     Stopped,
 }
 
+/// What may be carried out of a plan, which `shown` is: all of it, or, when somebody stops what would lose data, less.
+pub(crate) fn decide(
+    steps: &mut Steps,
+    (machine, plan): (&Machine, Plan),
+    shown: &str,
+    countdown: Duration,
+) -> Plan {
+    let destructive = plan.is_destructive();
+    // A plan that loses data is shown with the question about it.
+    if !destructive && (plan.writes() || !plan.problems.is_empty()) {
+        steps.console().print(&format!("\n{shown}\n"));
+    }
+    for problem in &plan.problems {
+        steps.shown_problem(in_words(problem, machine));
+    }
+    match consent(steps, shown, destructive, countdown) {
+        Consent::Go => plan,
+        Consent::Stopped => plan.stopped(),
+    }
+}
+
 /// Shows `table` when the plan is `destructive`, and counts down when a console is there to stop it on.
-pub(crate) fn consent(steps: &mut Steps, table: &str, destructive: bool, countdown: Duration) -> Consent {
+fn consent(steps: &mut Steps, table: &str, destructive: bool, countdown: Duration) -> Consent {
     if !destructive {
         return Consent::Go;
     }

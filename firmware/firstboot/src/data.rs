@@ -7,7 +7,7 @@ use crate::luks::{self, Home, Volume};
 use crate::mounts::ROOT;
 use crate::steps::Steps;
 use crate::sys::{self, Flags};
-use crate::{DEV, SYSFS, keys, longhorn, partition};
+use crate::{DEV, SYSFS, keys, longhorn, partition, places, units};
 use kiln_contract::handoff::Handoff;
 use kiln_contract::machine::{Disk, Machine};
 use kiln_contract::partition as types;
@@ -47,7 +47,13 @@ pub(crate) enum Lock {
     File,
 }
 
-impl Present<'_> {
+impl<'a> Present<'a> {
+    /// How it is mounted in the system below `root`; nothing when it has no place there.
+    pub(crate) fn mount(&self, root: &Path) -> Option<units::Mount<'a>> {
+        let target = places::resolve(root, self.slot.mount_point.as_deref()?);
+        Some(units::Mount { rule: self.rule, slot: self.slot, source: self.source(), target })
+    }
+
     /// What is mounted.
     pub(crate) fn source(&self) -> String {
         match self.lock {

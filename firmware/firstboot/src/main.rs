@@ -50,12 +50,11 @@ mod verify;
 mod volumes;
 
 use cmdline::CommandLine;
-use consent::Consent;
 use console::Console;
 use failure::Failure;
 use kiln_contract::encryption;
 use kiln_contract::machine::Machine;
-use kiln_contract::plan::{Plan, in_words, table};
+use kiln_contract::plan::{Plan, table};
 use modules::Modules;
 use own::Own;
 use std::convert::Infallible;
@@ -155,16 +154,5 @@ fn decide(steps: &mut Steps, cmdline: &CommandLine, (machine, plan): (&Machine, 
     if cmdline.report {
         consent::report(steps, &table);
     }
-    let destructive = plan.is_destructive();
-    // A plan that loses data is shown with the question about it.
-    if !destructive && (plan.writes() || !plan.problems.is_empty()) {
-        steps.console().print(&format!("\n{table}\n"));
-    }
-    for problem in &plan.problems {
-        steps.shown_problem(in_words(problem, machine));
-    }
-    match consent::consent(steps, &table, destructive, cmdline.countdown) {
-        Consent::Go => plan,
-        Consent::Stopped => plan.stopped(),
-    }
+    consent::decide(steps, (machine, plan), &table, cmdline.countdown)
 }

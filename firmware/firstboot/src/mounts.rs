@@ -48,13 +48,7 @@ pub(crate) fn data(handoff: &Handoff, present: &[Present<'_>]) -> Result<(), Fai
     let luns = handoff.iscsi.iter().flat_map(|iscsi| &iscsi.luns).map(|lun| lun.mount_point.as_str());
     let points: Vec<String> = disks.chain(luns).map(|point| places::resolve(root, point)).collect();
     places::make(root, &points).map_err(step("make the mount points of the data disks"))?;
-    let mounts: Vec<units::Mount<'_>> = present
-        .iter()
-        .filter_map(|found| {
-            let target = places::resolve(root, found.slot.mount_point.as_deref()?);
-            Some(units::Mount { rule: found.rule, slot: found.slot, source: found.source(), target })
-        })
-        .collect();
+    let mounts: Vec<_> = present.iter().filter_map(|found| found.mount(root)).collect();
     units::write_mounts(Path::new(units::FOLDER), &mounts).map_err(step("write the units of the data disks"))
 }
 

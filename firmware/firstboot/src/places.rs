@@ -29,15 +29,19 @@ pub(crate) fn make(root: &Path, mount_points: &[String]) -> io::Result<()> {
         if inside_another(path, mount_points) || top_of(path).is_none_or(|(_, deeper)| !deeper) {
             continue;
         }
-        let folder = root.join(path.trim_start_matches('/'));
-        fs::create_dir_all(&folder)?;
-        // On /var it is there since an earlier boot, immutable: not even its mode can be set again.
-        if fs::metadata(&folder)?.permissions().mode() & 0o7777 != 0o755 {
-            fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
-        }
-        sys::make_immutable(&File::open(&folder)?)?;
+        place(&root.join(path.trim_start_matches('/')))?;
     }
     Ok(())
+}
+
+/// A folder that nothing can be written to; on a file system without that flag, a plain one.
+pub(crate) fn place(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    // On a disk it is there since an earlier boot, immutable: not even its mode can be set again.
+    if fs::metadata(folder)?.permissions().mode() & 0o7777 != 0o755 {
+        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    }
+    sys::make_immutable(&File::open(folder)?).map(drop)
 }
 
 /// The path that a mount point really is, below `root`: systemd takes none with a symbolic link in it, and top-level

@@ -4,17 +4,15 @@
 use crate::console::Console;
 use crate::data::{self, Present};
 use crate::steps::Steps;
-use crate::sys;
 use crate::{DEV, SYSFS, consent, format, inventory, leave, places, probe, record, units};
-use consent::Consent;
 use kiln_contract::choose::{choose, to_probe};
 use kiln_contract::event::{BOOT_RECORD, RECORD};
 use kiln_contract::handoff::{self, Handoff, MAX_BYTES};
 use kiln_contract::machine::Machine;
-use kiln_contract::plan::{Plan, in_words, table};
-use std::fs::{self, File, Permissions};
+use kiln_contract::plan::{Plan, table};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -80,7 +78,8 @@ fn work(words: &[String]) -> Result<Vec<String>, Error> {
     let mut steps = Steps::begin(Console::early());
     steps.console().open_all(Path::new(SYSFS), false);
     let (machine, plan) = survey(&handoff, &booted);
-    let plan = decide(&mut steps, &machine, plan);
+    let shown = table(&machine, &plan);
+    let plan = consent::decide(&mut steps, (&machine, plan), &shown, COUNTDOWN);
     let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
     let present = data::commit(&mut steps, (&handoff, &plan), &machine, &again);
     let leave = |what| move |error| Error::Leave { what, error };
@@ -120,36 +119,17 @@ fn survey(handoff: &Handoff, booted: &str) -> (Machine, Plan) {
     }
 }
 
-/// What may be carried out: all of it, or, when somebody stops what would lose data, less.
-fn decide(steps: &mut Steps, machine: &Machine, plan: Plan) -> Plan {
-    let shown = table(machine, &plan);
-    let destructive = plan.is_destructive();
-    if !destructive && (plan.writes() || !plan.problems.is_empty()) {
-        steps.console().print(&format!("\n{shown}\n"));
-    }
-    for problem in &plan.problems {
-        steps.shown_problem(in_words(problem, machine));
-    }
-    match consent::consent(steps, &shown, destructive, COUNTDOWN) {
-        Consent::Go => plan,
-        Consent::Stopped => plan.stopped(),
-    }
-}
-
 /// Makes the mount points and mounts what is there, by units of this boot: what is absent is not waited for.
 fn mount(handoff: &Handoff, present: &[Present<'_>]) -> io::Result<()> {
     let root = Path::new("/");
     let slots = handoff.disks.data.iter().flat_map(|rule| &rule.slots);
     for point in slots.filter_map(|slot| slot.mount_point.as_deref()) {
-        place(Path::new(&places::resolve(root, point)))?;
+        let folder = PathBuf::from(places::resolve(root, point));
+        if !is_mounted(&folder)? {
+            places::place(&folder)?;
+        }
     }
-    let mounts: Vec<units::Mount<'_>> = present
-        .iter()
-        .filter_map(|found| {
-            let target = places::resolve(root, found.slot.mount_point.as_deref()?);
-            Some(units::Mount { rule: found.rule, slot: found.slot, source: found.source(), target })
-        })
-        .collect();
+    let mounts: Vec<_> = present.iter().filter_map(|found| found.mount(root)).collect();
     units::write_mounts(Path::new(units::FOLDER), &mounts)?;
     let names: Vec<String> =
         mounts.iter().map(|mount| format!("{}.mount", units::escape_path(&mount.target))).collect();
@@ -162,18 +142,10 @@ fn mount(handoff: &Handoff, present: &[Present<'_>]) -> io::Result<()> {
     run(&names).map(drop)
 }
 
-/// A mount point that nothing can be written to while its disk is absent.
-fn place(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+/// Whether a file system is mounted on that folder.
+fn is_mounted(folder: &Path) -> io::Result<bool> {
     let parent = folder.parent().unwrap_or(folder);
-    if fs::metadata(folder)?.dev() != fs::metadata(parent)?.dev() {
-        return Ok(()); // something is mounted there
-    }
-    if fs::metadata(folder)?.permissions().mode() & 0o7777 != 0o755 {
-        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-    }
-    // A file system without that flag keeps a plain folder.
-    sys::make_immutable(&File::open(folder)?).map(drop)
+    Ok(folder.exists() && fs::metadata(folder)?.dev() != fs::metadata(parent)?.dev())
 }
 
 #[cfg(test)]

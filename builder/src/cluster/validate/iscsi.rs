@@ -7,7 +7,7 @@ mod served;
 use super::{Check, Rule};
 use crate::cluster::file::{ChapSection, IscsiSection, NodeSection};
 use crate::cluster::identity::Identity;
-use crate::cluster::model::{Node, Overlay};
+use crate::cluster::model::Node;
 use crate::cluster::read::Text;
 use crate::diag::{Fault, Severity, Span};
 use kiln_contract::iscsi::{
@@ -15,7 +15,7 @@ use kiln_contract::iscsi::{
     path_fault,
 };
 use kiln_contract::secret::Secret;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Passwords outside these lengths are taken by Linux, and refused by others (RFC 7143 §12.1.3 asks for 96 bits; some
@@ -74,8 +74,8 @@ fn served_name(text: &str) -> Result<(), &'static str> {
 pub(super) struct Around<'a> {
     /// The cluster's id.
     pub(super) id: Uuid,
-    /// The overlays.
-    pub(super) overlays: &'a [Overlay],
+    /// The names of the overlays that any node has.
+    pub(super) overlays: &'a BTreeSet<String>,
 }
 
 impl Around<'_> {
@@ -83,7 +83,7 @@ impl Around<'_> {
         Identity::new(self.id, node)
     }
     fn has(&self, overlay: &str) -> bool {
-        self.overlays.iter().any(|known| known.name == overlay)
+        self.overlays.contains(overlay)
     }
 }
 

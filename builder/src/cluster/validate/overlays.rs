@@ -44,12 +44,7 @@ impl Check<'_> {
         items: Option<&Vec<OverlayItem>>,
         k3s: Option<&K3sSection>,
     ) -> Vec<Layer> {
-        let mut layers = Vec::new();
-        if let Some(K3sSection(given)) = k3s {
-            let name = Text { value: K3S.to_owned(), span: given.0.0.span.clone() };
-            self.known_overlay(&name, Some(given), &mut layers);
-        }
-        self.add_layers(items, &mut layers);
+        let layers = self.asked(items, k3s);
         for layer in &layers {
             let twice =
                 k3s.is_some() && layer.overlay.name == K3S && layer.given != k3s.map(|k3s| k3s.0.clone());
@@ -61,17 +56,24 @@ impl Check<'_> {
         layers
     }
 
-    fn add_layers(&mut self, items: Option<&Vec<OverlayItem>>, layers: &mut Vec<Layer>) {
+    /// The overlays that a list names, those that they need, and `k3s` where its settings are given.
+    fn asked(&mut self, items: Option<&Vec<OverlayItem>>, k3s: Option<&K3sSection>) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        if let Some(K3sSection(given)) = k3s {
+            let name = Text { value: K3S.to_owned(), span: given.0.0.span.clone() };
+            self.known_overlay(&name, Some(given), &mut layers);
+        }
         let mut seen = super::Seen::new("duplicate-overlay", "the overlay", "keep one of the two");
         for item in items.into_iter().flatten() {
             let name = item.name();
             seen.check(&name.value, &name.span, self.faults);
             if name.value.starts_with('.') || name.value.starts_with('/') {
-                self.folder_overlay(name, item.settings(), layers);
+                self.folder_overlay(name, item.settings(), &mut layers);
             } else {
-                self.known_overlay(name, item.settings(), layers);
+                self.known_overlay(name, item.settings(), &mut layers);
             }
         }
+        layers
     }
 
     /// The overlays of a node: those of `all`, settled as `settled`, and its own, whose settings go over those.
@@ -81,12 +83,7 @@ impl Check<'_> {
         items: Option<&Vec<OverlayItem>>,
         k3s: Option<&K3sSection>,
     ) -> Vec<Overlay> {
-        let mut own = Vec::new();
-        if let Some(K3sSection(given)) = k3s {
-            let name = Text { value: K3S.to_owned(), span: given.0.0.span.clone() };
-            self.known_overlay(&name, Some(given), &mut own);
-        }
-        self.add_layers(items, &mut own);
+        let own = self.asked(items, k3s);
         let mut overlays = settled.to_vec();
         for mut layer in own {
             let name = layer.overlay.name.clone();

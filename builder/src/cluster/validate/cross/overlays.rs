@@ -22,11 +22,11 @@ struct Kustomization<'a> {
 impl Check<'_> {
     /// An address that servers hand to one another must be in the network of each, and nobody's.
     pub(super) fn virtual_address(&mut self, both: &Both<'_>) {
+        let overlay = both.cluster.nodes.iter().find_map(|node| node.overlay("kube-vip"));
+        let Some(vip) = overlay.and_then(|overlay| overlay.settings.get("vip")) else { return };
+        let Some(address) = vip.text().and_then(|text| text.parse::<IpAddr>().ok()) else { return };
         let mut said = false;
         for (at, node) in both.cluster.nodes.iter().enumerate() {
-            let vip = both.cluster.nodes.iter().filter_map(|node| node.overlay("kube-vip")).next();
-            let Some(vip) = vip.and_then(|overlay| overlay.settings.get("vip")) else { return };
-            let Some(address) = vip.text().and_then(|text| text.parse::<IpAddr>().ok()) else { return };
             let Some(fixed) = &node.network.fixed else { continue };
             if fixed.address.addr() == address {
                 let message = format!("the virtual address {address} is {}'s own", node.name);

@@ -13,6 +13,8 @@ const TAILSCALE: &str = "100.64.0.0/10";
 struct Range {
     net: IpNet,
     what: String,
+    /// It is one that nodes have addresses of.
+    hosts: bool,
     span: Span,
 }
 
@@ -22,7 +24,7 @@ impl Check<'_> {
         let setting = |name: &str, what: &str| {
             let setting = k3s.settings.get(name)?;
             let net = setting.text()?.parse().ok()?;
-            Some(Range { net, what: what.to_owned(), span: setting.span.clone() })
+            Some(Range { net, what: what.to_owned(), hosts: false, span: setting.span.clone() })
         };
         let mut ranges: Vec<Range> =
             [setting("pod_cidr", "the pods"), setting("service_cidr", "the services")]
@@ -34,6 +36,7 @@ impl Check<'_> {
             ranges.extend(net.map(|net| Range {
                 net,
                 what: "Tailscale".to_owned(),
+                hosts: false,
                 span: overlay.span.clone(),
             }));
         }
@@ -41,18 +44,18 @@ impl Check<'_> {
             let Some(fixed) = &node.network.fixed else { continue };
             let net = fixed.address.trunc();
             // Nodes share networks: the first of each stands for all.
-            if !ranges.iter().any(|known| known.net == net && known.what.starts_with("the network of")) {
+            if !ranges.iter().any(|known| known.net == net && known.hosts) {
                 ranges.push(Range {
                     net,
                     what: format!("the network of {}", node.name),
+                    hosts: true,
                     span: both.address(at),
                 });
             }
         }
         for (number, one) in ranges.iter().enumerate() {
             for other in &ranges[..number] {
-                let hosts =
-                    one.what.starts_with("the network of") && other.what.starts_with("the network of");
+                let hosts = one.hosts && other.hosts;
                 if hosts || !(one.net.contains(&other.net) || other.net.contains(&one.net)) {
                     continue;
                 }
