@@ -74,6 +74,19 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Turns it off as its user would, and waits until it is. The order is given a moment after the answer to it, which
+    /// would not come through any more.
+    pub(crate) fn power_off(&self, running: &mut Running) {
+        self.ask(
+            "sudo systemd-run --quiet --on-active=2 --timer-property=AccuracySec=100ms systemctl poweroff",
+        );
+        let status = running.wait_until(patience());
+        let status = status.unwrap_or_else(|e| die(&format!("{e}\n{}", running.console())));
+        assert!(status.success(), "{status}");
+    }
+}
+
 /// Waits for words on a node's console.
 pub(crate) fn expect(running: &mut Running, words: &str) -> String {
     let seen = running.expect(words, patience());

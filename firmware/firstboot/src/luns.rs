@@ -14,6 +14,7 @@ use crate::handed;
 use crate::{DEV, SYSFS};
 use kiln_contract::iscsi::{Iscsi, Lun};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,6 +39,9 @@ enum Trouble {
     /// The target has no such LUN for this initiator.
     #[error("{target} has no LUN {lun} for {initiator}, which is this node's name as an initiator")]
     NoLun { target: String, lun: u16, initiator: String },
+    /// The kernel would give up too early.
+    #[error("{disk} can't be told to wait for its target: {error}")]
+    Patience { disk: String, error: io::Error },
     /// What is on it can't be used.
     #[error(transparent)]
     Content(#[from] content::Error),
@@ -147,6 +151,7 @@ fn look_after(lun: &Lun, around: &Around) -> Result<(), Trouble> {
         let (target, initiator) = (lun.target.clone(), around.initiator.clone());
         return Err(Trouble::NoLun { target, lun: lun.lun, initiator });
     };
+    session::be_patient(sysfs, &disk).map_err(|error| Trouble::Patience { disk: disk.clone(), error })?;
     match mount::mounted(lun) {
         Some(device) if session::is_of(sysfs, &disk, &device) => return Ok(()),
         Some(_) => mount::stop(lun),

@@ -188,8 +188,9 @@ fn record(lun: &Lun, initiator: &str) -> String {
     put("node.conn[0].address", &lun.host);
     put("node.conn[0].port", &lun.port.to_string());
     put("node.conn[0].timeo.login_timeout", "10");
-    put("node.conn[0].timeo.noop_out_interval", "5");
-    put("node.conn[0].timeo.noop_out_timeout", "5");
+    // A target that is busy for some seconds is no target that is away: there is no second path to go over to.
+    put("node.conn[0].timeo.noop_out_interval", "10");
+    put("node.conn[0].timeo.noop_out_timeout", "20");
     text.push_str("# END RECORD\n");
     text
 }

@@ -1,6 +1,7 @@
 //! iSCSI sessions as sysfs shows them (kernel: drivers/scsi/scsi_transport_iscsi.c).
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,17 @@ impl Session {
     }
 }
 
+/// Makes what reads and writes a disk wait for as long as its session is waited for. Without it a command that was on its
+/// way when the connection broke for the sixth time fails for good (drivers/scsi/sd.h, `SD_MAX_RETRIES`), and what was
+/// written is lost though the target came back. -1 is without an end (drivers/scsi/sd.c, `max_retries_store`).
+pub(super) fn be_patient(sysfs: &Path, disk: &str) -> io::Result<()> {
+    let device = sysfs.join("class/block").join(disk).join("device/scsi_disk");
+    for name in names(&device) {
+        fs::write(device.join(name).join("max_retries"), "-1")?;
+    }
+    Ok(())
+}
+
 /// True when the device number `major:minor` is the disk's or one of its partitions'.
 pub(super) fn is_of(sysfs: &Path, disk: &str, number: &str) -> bool {
     let top = sysfs.join("class/block").join(disk);
@@ -100,7 +112,7 @@ fn attribute(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Session, find, is_of};
+    use super::{Session, be_patient, find, is_of};
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;
@@ -120,6 +132,10 @@ mod tests {
             symlink(&block, root.join("class/block").join(disk)).unwrap();
         }
         fs::create_dir_all(class.join("session1")).unwrap();
+        let scsi = session.join("target2:0:0/2:0:0:0");
+        symlink(&scsi, scsi.join("block/sdb/device")).unwrap();
+        fs::create_dir_all(scsi.join("scsi_disk/2:0:0:0")).unwrap();
+        fs::write(scsi.join("scsi_disk/2:0:0:0/max_retries"), "5\n").unwrap();
         symlink(&session, class.join("session1/device")).unwrap();
         fs::write(class.join("session1/targetname"), "iqn.2025-01.home:x\n").unwrap();
         fs::write(class.join("session1/state"), "LOGGED_IN\n").unwrap();
@@ -137,6 +153,9 @@ mod tests {
         assert_eq!(session.disk(root.path(), 10).as_deref(), Some("sdc"));
         assert!(is_of(root.path(), "sdb", "8:17") && is_of(root.path(), "sdb", "8:16"));
         assert!(!is_of(root.path(), "sdb", "8:33"));
+        be_patient(root.path(), "sdb").unwrap();
+        let retries = root.path().join("class/block/sdb/device/scsi_disk/2:0:0:0/max_retries");
+        assert_eq!(fs::read_to_string(retries).unwrap(), "-1");
         fs::write(root.path().join("class/iscsi_session/session1/state"), "FAILED\n").unwrap();
         assert!(!session.is_logged_in(root.path()));
     }
