@@ -32,6 +32,9 @@ fn artefacts_are_in_the_image_as_the_folder_has_them() {
         let listed = image["artefacts"].as_array().unwrap().iter().find(|a| a["name"] == name).unwrap();
         assert_eq!(listed["sha256"], lock["artefacts"][at]["sha256"]);
     }
+    let found = succeed(kiln().args(["inspect", "--json"]).arg(disks().join("dist/one/disk.img")));
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["artefacts"], image["artefacts"]);
     let said = succeed(kiln().args(["plan", "--fresh"]).current_dir(disks()));
     assert!(
         said.contains("/usr/bin/tool, the artefact tool from https://files.invalid/v1%2B1/tool"),

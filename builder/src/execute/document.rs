@@ -2,7 +2,7 @@
 
 use crate::boot;
 use crate::digest::Sha256;
-use crate::plan::Inputs;
+use crate::plan::{self, Inputs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -36,6 +36,18 @@ pub struct Image {
     /// The files in it that overlays have fetched; left out when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub artefacts: Vec<Artefact>,
+}
+
+impl From<&plan::Artefact> for Artefact {
+    fn from(plan::Artefact { path, member, mode: _, locked }: &plan::Artefact) -> Self {
+        Self {
+            name: locked.name.clone(),
+            path: path.clone(),
+            url: locked.url.clone(),
+            member: member.clone(),
+            sha256: locked.sha256,
+        }
+    }
 }
 
 /// The disk image.

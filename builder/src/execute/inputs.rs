@@ -1,5 +1,6 @@
 //! What roots and nodes are made of, named and digested, so that a plan can compare them.
 
+use super::room;
 use crate::boot::Program;
 use crate::cluster::{Architecture, Cluster, Disks, Node};
 use crate::digest::Sha256;
@@ -58,6 +59,9 @@ pub enum Error {
         /// Its release in the lock.
         locked: Option<String>,
     },
+    /// It does not fit.
+    #[error(transparent)]
+    Room(#[from] room::Error),
     /// Kiln has no boot helper for the architecture yet.
     #[error("node {node}: this version of kiln builds amd64 images only, not {architecture}")]
     Architecture {
@@ -135,6 +139,7 @@ pub fn gather(
         }
         let digests = overlays.iter().map(|overlay| overlay.digest).collect();
         let artefacts = artefacts((cluster, node), lock)?;
+        room::of_lock(cluster, node, &artefacts)?;
         let kind = (set, node.sector_size, programs.clone(), digests, artefacts.clone());
         let root = *known.entry(kind).or_insert_with(|| {
             let enable: Vec<String> = layers.iter().flat_map(|layer| layer.enable.iter().cloned()).collect();
@@ -163,6 +168,9 @@ pub fn gather(
         inputs.insert("meta-data".into(), digest(&seed.meta_data));
         inputs.insert("network-config".into(), digest(&seed.network_config));
         inputs.insert("handoff".into(), vault.digest(&seed.handoff.to_bytes()));
+        if let Some(size) = node.disks.size {
+            inputs.insert("size of the disk".into(), size.to_string());
+        }
         gathered.nodes.push(NodeInputs { name: node.name.clone(), root, inputs });
         gathered.seeds.push(seed);
     }

@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod locking;
 pub mod nodes;
 pub mod output;
+pub mod room;
 pub mod roots;
 pub mod seeds;
 pub mod unpack;

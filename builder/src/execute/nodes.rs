@@ -2,6 +2,7 @@
 
 use super::document::{self, Image, Partition};
 use super::output::{self, Output, Partial};
+use super::room;
 use super::roots::Root;
 use super::seeds;
 use crate::cluster::identity::Medium;
@@ -42,6 +43,9 @@ pub enum Error {
     /// The output folder.
     #[error(transparent)]
     Output(#[from] output::Error),
+    /// It does not fit.
+    #[error(transparent)]
+    Room(#[from] room::Error),
     /// The disk image.
     #[error("{path}: {source}")]
     Image {
@@ -87,6 +91,9 @@ pub struct Building<'a> {
 /// Builds all files of a node and gives their digests by path below the output folder.
 pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String, document::File>, Error> {
     let node = &building.node.name;
+    let disk = disk(building);
+    let (_, bytes) = image::place(disk.partitions.iter().map(|partition| partition.size));
+    room::of_image(building.node, bytes, building.root.facts.root_bytes)?;
     output.forget(node);
     let mut files = BTreeMap::new();
     let mut keep = |path: String, bytes: &[u8]| -> Result<(), Error> {
@@ -103,7 +110,6 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
 
     let path = format!("{node}/disk.img");
     let mut partial = create(building, &path, output)?;
-    let disk = disk(building);
     let failed = |source| match source {
         // A full disk, mostly: the output folder knows what to advise.
         image::Error::Io(error) => Error::Output(output::Error::io(&output.folder().join(&path), error)),
@@ -269,17 +275,7 @@ fn describe(building: &Building<'_>, disk: &Disk, (written, sha256): (&image::Wr
                 sha256: package.sha256,
             })
             .collect(),
-        artefacts: building
-            .artefacts
-            .iter()
-            .map(|Artefact { path, member, mode: _, locked }| document::Artefact {
-                name: locked.name.clone(),
-                path: path.clone(),
-                url: locked.url.clone(),
-                member: member.clone(),
-                sha256: locked.sha256,
-            })
-            .collect(),
+        artefacts: building.artefacts.iter().map(document::Artefact::from).collect(),
     }
 }
 

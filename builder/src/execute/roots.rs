@@ -1,7 +1,7 @@
 //! A root from packages: unpacked, configured, overlaid, with its artefacts, sealed; then its boot chain and its file systems,
 //! kept as blobs in the cache under the name of what they were made of.
 
-use super::{artefacts, unpack};
+use super::{artefacts, document, unpack};
 use crate::boot;
 use crate::cache::{self, Cache};
 use crate::cluster::Cluster;
@@ -34,6 +34,8 @@ const ESP_LEAST_4096: u64 = 320 << 20;
 const SLOT_STEP: u64 = 64 << 20;
 /// Blocks of the root's journal: it is mounted read-only, so the smallest that ext4 takes does.
 const JOURNAL_BLOCKS: u32 = 1024;
+/// Where a root says what it has beside packages, as dpkg's database says it of those.
+pub const ARTEFACTS: &str = "usr/lib/kiln/artefacts.json";
 /// Where the helper is in the root.
 const HELPER: &str = "usr/lib/kiln/kiln-firstboot";
 
@@ -252,6 +254,15 @@ pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tre
     }
     let mut directory = Entry::directory();
     directory.meta.mtime = time;
+    if !root.artefacts.is_empty() {
+        let listed: Vec<document::Artefact> = root.artefacts.iter().map(document::Artefact::from).collect();
+        let mut json = serde_json::to_vec_pretty(&listed).map_err(|error| read(error.into()))?;
+        json.push(b'\n');
+        let mut list = Entry::new(Kind::File(Content::bytes(json)), 0o644);
+        list.meta.mtime = time;
+        tree.make_parents(ARTEFACTS, &directory);
+        tree.insert(ARTEFACTS, list);
+    }
     // Nodes that share a root mount their disks at different places, and nothing can be made in it later.
     for place in making.cluster.mount_roots().iter().filter(|place| !tree.contains(place)).collect::<Vec<_>>()
     {

@@ -2,6 +2,8 @@
 
 use super::site::size;
 use crate::diag::Ui;
+use crate::execute::document::Artefact;
+use crate::execute::roots::ARTEFACTS;
 use anyhow::{Context as _, bail};
 use kiln_contract::{handoff, partition};
 use kiln_formats::io::{ReadAt, Window};
@@ -49,6 +51,7 @@ struct Found {
     node: Option<String>,
     cluster: Option<String>,
     packages: Vec<Package>,
+    artefacts: Vec<Artefact>,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,6 +164,7 @@ fn inspect(disk: Arc<dyn ReadAt>) -> anyhow::Result<Found> {
         node: None,
         cluster: None,
         packages: vec![],
+        artefacts: vec![],
     };
     for part in &table.table.partitions {
         let (start, size) = (part.offset(sector_size), part.size(sector_size));
@@ -222,6 +226,10 @@ fn filesystem(guid: Uuid, window: &Arc<dyn ReadAt>, found: &mut Found) -> anyhow
             let facts = system.facts();
             let tree = system.tree()?;
             found.packages = packages(&tree)?;
+            if let Some(bytes) = read(&tree, ARTEFACTS)? {
+                found.artefacts =
+                    serde_json::from_slice(&bytes).with_context(|| format!("/{ARTEFACTS} is damaged"))?;
+            }
             Ok(Some(FileSystem {
                 kind: "ext4",
                 label: facts.label,
@@ -326,6 +334,13 @@ fn print(found: &Found, ui: &Ui) -> anyhow::Result<()> {
     ui.result(format!("packages ({})", found.packages.len()))?;
     for package in &found.packages {
         ui.result(format!("     {} {} {}", package.name, package.version, package.architecture))?;
+    }
+    if !found.artefacts.is_empty() {
+        ui.result(format!("artefacts ({})", found.artefacts.len()))?;
+    }
+    for Artefact { name, path, url, member: _, sha256 } in &found.artefacts {
+        ui.result(format!("     {name} {path}"))?;
+        ui.result(format!("     {sha256} {url}"))?;
     }
     Ok(())
 }

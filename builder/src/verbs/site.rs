@@ -2,7 +2,7 @@
 
 use super::FileArg;
 use crate::cache::Cache;
-use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Node};
+use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
 use crate::diag::{Progress, Ui};
 use crate::execute::artefacts::{self, Locked, Origin};
 use crate::execute::inputs;
@@ -15,7 +15,9 @@ use crate::lock::Lock;
 use crate::plan::upgrade;
 use crate::render::{self, Vault};
 use crate::secrets::{Identities, Place, Secrets};
+use anyhow::Context as _;
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -155,19 +157,8 @@ impl Site {
     /// Where packages come from: what the user names, the host's apt sources, the public mirrors.
     pub fn mirrors(&self) -> anyhow::Result<Mirrors> {
         let environment = std::env::var("KILN_MIRROR").ok();
-        let named: Vec<String> = self
-            .cluster
-            .base
-            .mirrors
-            .iter()
-            .map(|mirror| {
-                let place = match &mirror.location {
-                    Location::Url(url) => url.clone(),
-                    Location::Folder(folder) => folder.display().to_string(),
-                };
-                mirror.archive.as_ref().map_or(place.clone(), |archive| format!("{archive}={place}"))
-            })
-            .collect();
+        let named: io::Result<Vec<String>> = self.cluster.base.mirrors.iter().map(named).collect();
+        let named = named.context("cannot tell the current folder")?;
         let sources = Sources {
             environment: environment.as_deref(),
             named: &named,
@@ -177,6 +168,15 @@ impl Site {
         };
         Ok(Mirrors::gather(sources)?)
     }
+}
+
+/// A mirror of the cluster file as `KILN_MIRROR` would have it. Its folder counts from the cluster file's already.
+fn named(mirror: &Mirror) -> io::Result<String> {
+    let place = match &mirror.location {
+        Location::Url(url) => url.clone(),
+        Location::Folder(folder) => std::path::absolute(folder)?.display().to_string(),
+    };
+    Ok(mirror.archive.as_ref().map_or(place.clone(), |archive| format!("{archive}={place}")))
 }
 
 /// The cache that the environment names.
@@ -226,4 +226,19 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+    use crate::cluster::{Location, Mirror};
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_folder_is_named_from_the_root_on() {
+        let here = std::env::current_dir().unwrap();
+        let folder = Location::Folder(PathBuf::from("sub/mirror"));
+        let mirror = Mirror { archive: Some("debian".to_owned()), location: folder };
+        assert_eq!(named(&mirror).unwrap(), format!("debian={}/sub/mirror", here.display()));
+    }
 }

@@ -30,6 +30,9 @@ pub const TYPE_DATA: Uuid = uuid!("2f1a5b0c-7d3e-5f60-9a41-6b696c6e0002");
 /// only then, the entry gets its final type; power may fail at any moment before.
 pub const TYPE_UNFINISHED: Uuid = uuid!("2f1a5b0c-7d3e-5f60-9a41-6b696c6e0003");
 
+/// Least size of the state partition (bytes): container images of k3s alone take most of it.
+pub const STATE_MIN: u64 = 1 << 30;
+
 /// Partition name (GPT) of the ESP.
 pub const LABEL_ESP: &str = "ESP";
 /// Partition name and FAT volume label of the seed; NoCloud looks for this label.

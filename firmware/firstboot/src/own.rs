@@ -3,12 +3,10 @@
 
 use crate::failure::Failure;
 use kiln_contract::handoff::Handoff;
-use kiln_contract::partition as types;
+use kiln_contract::partition::{self as types, STATE_MIN};
 use kiln_contract::plan::human;
 use kiln_formats::gpt::{Found, Partition, Table};
 
-/// Least size of the state partition (bytes): container images of k3s alone take most of it.
-pub(crate) const STATE_MIN: u64 = 1 << 30;
 /// Partitions begin at multiples of this (bytes).
 const ALIGNMENT: u64 = 1 << 20;
 /// Numbers of the partitions that are made here; the image has 1 to 3.

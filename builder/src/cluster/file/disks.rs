@@ -42,6 +42,10 @@ document! {
     SystemDiskSection, "`system`",
     required {}
     optional {
+        /// Size of the disk with its unit, such as `64GB`; of several kinds, of the smallest. An image that does not fit,
+        /// with room for an update beside it, is refused when it is built; without it, by the node when it boots.
+        #[schemars(extend("pattern" = "^[0-9]+(\\.[0-9]+)? ?([KMGT]i?)?B?$", "examples" = ["64GB"]))]
+        size: Text,
         /// Size of a swap partition with its unit, such as `4GiB`. No swap when left out.
         #[schemars(extend("pattern" = "^[0-9]+(\\.[0-9]+)? ?([KMGT]i?)?B?$", "examples" = ["4GiB"]))]
         swap: Text,

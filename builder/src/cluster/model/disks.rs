@@ -13,6 +13,8 @@ const TPM2: &[&str] =
 /// What a node's disks are for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Disks {
+    /// Bytes of the system disk, or of the smallest that it may be.
+    pub size: Option<u64>,
     /// Bytes of a swap partition on the system disk, a multiple of 1 MiB.
     pub swap: Option<u64>,
     /// The state partition is encrypted: where its key is.

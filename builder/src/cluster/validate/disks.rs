@@ -11,7 +11,7 @@ use crate::cluster::model::{DiskRule, DiskSlot, Disks, Node, Overlay};
 use crate::cluster::read::{Spanned, Text};
 use crate::cluster::{size, words};
 use crate::diag::{Fault, Span};
-use kiln_contract::policy::{FileSystem, Key, Match, Use};
+use kiln_contract::policy::{FileSystem, Match, Use};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -47,8 +47,7 @@ const TAG: Rule = Rule {
 
 impl Check<'_> {
     pub(super) fn disks(&mut self, section: &DisksSection, overlays: &[Overlay]) -> Disks {
-        let (swap, encrypt) =
-            section.system.as_ref().map(|system| self.system_disk(system)).unwrap_or_default();
+        let system = section.system.as_ref().map(|system| self.system_disk(system)).unwrap_or_default();
         let written: &[DataDiskSection] = section.data.as_ref().map_or(&[], |data| &data.value);
         if let Some(data) = section.data.as_ref().filter(|data| data.value.len() > MOST_RULES) {
             let message =
@@ -64,10 +63,12 @@ impl Check<'_> {
         self.alike(written, &data);
         self.longhorn_overlay(written, overlays);
         let erase = self.erase(section.erase.as_ref(), &data);
-        Disks { swap, encrypt, data, erase }
+        Disks { data, erase, ..system }
     }
 
-    fn system_disk(&mut self, section: &SystemDiskSection) -> (Option<u64>, Option<Key>) {
+    /// The disk that is booted from; no others.
+    fn system_disk(&mut self, section: &SystemDiskSection) -> Disks {
+        let size = section.size.as_ref().and_then(|text| self.size(text, size::exact));
         let swap = section.swap.as_ref().and_then(|text| {
             let bytes = self.size(text, size::parse)?;
             if (LEAST_SWAP..=MOST_SWAP).contains(&bytes) {
@@ -80,7 +81,8 @@ impl Check<'_> {
             self.faults.push(fault.help("leave `swap` out for a node without swap"));
             None
         });
-        (swap, section.encrypt.as_ref().map(|key| key.value.into()))
+        let encrypt = section.encrypt.as_ref().map(|key| key.value.into());
+        Disks { size, swap, encrypt, ..Disks::default() }
     }
 
     /// Bytes of a size, as `read` takes it.

@@ -1,10 +1,11 @@
 //! Tables of disks of many sizes.
 
-use super::{Own, STATE_MIN, finished, plan};
+use super::{Own, finished, plan};
 use crate::disks::tests::{disk, handoff};
 use crate::failure::Failure;
 use kiln_contract::handoff::Handoff;
 use kiln_contract::partition as types;
+use kiln_contract::partition::STATE_MIN;
 use kiln_contract::policy::Swap;
 use kiln_formats::gpt::{self, Found, Table};
 use kiln_formats::io::ReadAt;
