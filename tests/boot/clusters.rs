@@ -9,10 +9,11 @@ mod standins;
 
 use crate::cable::{Node, side_door, write};
 use crate::disks::signature;
-use crate::nodes::{json, key_pair};
+use crate::nodes::{self, key_pair};
 use kiln_qemu::Link;
 use kiln_tests::{die, kiln, said, shared, top};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -159,7 +160,7 @@ impl Lab {
     }
 
     fn described(&self, node: &str) -> Value {
-        json(&self.output().join(node).join("image.json"))
+        nodes::json(&self.output().join(node).join("image.json"))
     }
 
     /// A node of it, with its disk in a folder, on this end of a cable.
@@ -207,13 +208,34 @@ fn copy_folders(from: &Path, to: &Path) {
 
 /// Waits on the node until a command succeeds, and gives what it says.
 fn until(node: &Node, command: &str) -> String {
-    node.ask(&format!("for i in $(seq 100); do ({command}) > /dev/null 2>&1 && break; sleep 2; done; {command}"))
+    node.ask(&format!(
+        "for i in $(seq 100); do ({command}) > /dev/null 2>&1 && break; sleep 2; done; {command}"
+    ))
 }
 
-/// The report of a join that has come to its end: every step of it was done.
-fn joined(node: &Node) -> Value {
+/// Waits for the end of a node's join, and gives what was found or done in each of its steps.
+fn joined(node: &Node) -> BTreeMap<String, String> {
     let text = until(node, "sudo cat /var/lib/kiln/join-report.json");
-    serde_json::from_str(&text).unwrap_or_else(|e| die(&format!("{e}: {text}")))
+    let report: Value = serde_json::from_str(&text).unwrap_or_else(|e| die(&format!("{e}: {text}")));
+    assert_eq!((&report["joined"], &report["done"]), (&true.into(), &true.into()), "{report:#}");
+    let word = |step: &Value, key: &str| step[key].as_str().unwrap().to_owned();
+    let steps = report["steps"].as_array().unwrap();
+    steps.iter().map(|step| (word(step, "step"), word(step, "found"))).collect()
+}
+
+/// What holds for every node, whatever it is: cloud-init had nothing to complain of, and programs can be run from where k3s
+/// unpacks its own.
+fn is_sound(node: &Node) {
+    let text = node.ask("sudo cloud-init status --wait --format json || true");
+    let status: Value = serde_json::from_str(&text).unwrap_or_else(|e| die(&format!("{e}: {text}")));
+    assert_eq!(
+        (&status["status"], &status["extended_status"]),
+        (&"done".into(), &"done".into()),
+        "{status:#}"
+    );
+    assert_eq!((&status["errors"], &status["recoverable_errors"]), (&json!([]), &json!({})), "{status:#}");
+    let options = node.ask("findmnt -no OPTIONS --target /var/lib");
+    assert!(!options.split(',').any(|option| option == "noexec"), "{options}");
 }
 
 /// The Node object that the server's stand-in keeps of a node.

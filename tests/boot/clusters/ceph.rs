@@ -1,7 +1,7 @@
 //! `ha-ceph`: the first two of three servers. The address that all share is kube-vip's, which is a container: the test puts it
 //! on the first server's card when that server is there, as kube-vip would.
 
-use super::{Lab, MANIFESTS, ceph, joined, kind, listed, object};
+use super::{Lab, MANIFESTS, ceph, is_sound, joined, kind, listed, object};
 use crate::cable::{Node, expect, healthy};
 use crate::disks::{content, data, folder};
 use kiln_qemu::{Bus, Disk, Link};
@@ -45,17 +45,22 @@ fn ha_ceph_comes_up() {
     joined(&first);
     // Nobody answers for the shared address yet, and the second server says so.
     expect(&mut running[1], "10.11.80.100:6443");
-    first.ask("sudo ip address add 10.11.80.100/32 dev $(ip -o address show to 10.11.80.11 | awk '{print $2}')");
+    first.ask(
+        "sudo ip address add 10.11.80.100/32 dev $(ip -o address show to 10.11.80.11 | awk '{print $2}')",
+    );
     expect(&mut running[1], "server server-1 is ready");
     healthy(&mut running[1]);
-    joined(&second);
+    assert_eq!(joined(&second)["server"], "10.11.80.100:6443 is a server of cluster ha-ceph");
 
     for name in ["server-1", "server-2"] {
         object(&first, name);
     }
     object(&second, "server-2");
     let token = second.ask("sudo cat /etc/rancher/k3s/token");
-    assert!(token.starts_with("K10") && token.contains("::server:"), "the second server's token is not whole");
+    assert!(
+        token.starts_with("K10") && token.contains("::server:"),
+        "the second server's token is not whole"
+    );
     assert!(!first.ask("sudo cat /etc/rancher/k3s/token").starts_with("K10"), "there is nothing to pin yet");
     let same = "sudo sha256sum /var/lib/rancher/k3s/server/tls/{server,client}-ca.{crt,key}";
     let same = format!("bash -c '{same}'");
@@ -63,14 +68,14 @@ fn ha_ceph_comes_up() {
 
     assert_eq!(
         listed(&first, MANIFESTS),
-        ["cilium", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync", "kube-vip"].map(|name| {
-            format!("{} {name}.yaml", if name == "flux-secrets" { "600" } else { "644" })
-        })
+        ["cilium", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync", "kube-vip"]
+            .map(|name| { format!("{} {name}.yaml", if name == "flux-secrets" { "600" } else { "644" }) })
     );
     let vip = first.ask(&format!("sudo grep -c 'value: \"\\?10.11.80.100' {MANIFESTS}/kube-vip.yaml"));
     assert_eq!(vip.trim(), "1");
     assert_eq!(second.ask(&format!("sudo ls {MANIFESTS} 2>/dev/null || true")), "");
     for node in [&first, &second] {
+        is_sound(node);
         node.ask("for module in ceph nbd rbd vxlan xt_socket; do grep -q ^$module' ' /proc/modules || exit 1; done; sudo /usr/sbin/lvm version > /dev/null; lsblk -no NAME,MOUNTPOINTS /dev/nvme?n1");
         assert!(node.ask("sudo cat /etc/rancher/k3s/registries.yaml").contains("\"*\": {}"));
     }

@@ -1,6 +1,6 @@
 //! `k3s-flux`: a server and an agent with three disks for Longhorn each.
 
-use super::{Lab, MANIFESTS, flux, joined, listed, object, until};
+use super::{Lab, MANIFESTS, flux, is_sound, joined, listed, object, until};
 use crate::cable::{Node, healthy};
 use crate::disks::{data, folder, partitions, signature};
 use kiln_qemu::{Bus, Disk, Link};
@@ -63,15 +63,16 @@ fn k3s_flux_comes_up() {
     healthy(&mut serving);
     healthy(&mut working);
     for node in [&server, &agent] {
-        joined(node);
+        assert_eq!(joined(node)["longhorn"], "Kubernetes was told of the disks");
+        is_sound(node);
     }
     for (node, name) in [(&server, "k3s1"), (&agent, "k3s2")] {
         has_its_disks(&server, node, name);
         node.ask("systemctl is-active iscsid.socket systemd-timesyncd.service && lsmod | grep -q ^dm_crypt && lsmod | grep -q ^iscsi_tcp");
     }
 
-    let manifests =
-        ["cloud-init-server", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync"].map(|name| {
+    let manifests = ["cloud-init-server", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync"]
+        .map(|name| {
             let mode = if name == "flux-secrets" { "600" } else { "644" };
             format!("{mode} {name}.yaml")
         });

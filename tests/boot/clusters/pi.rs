@@ -1,7 +1,7 @@
 //! `picluster`: the machine outside the cluster, and the server whose storage is a LUN of its. The agent is like the server,
 //! and only built.
 
-use super::{MANIFESTS, joined, listed, object, pi, until};
+use super::{MANIFESTS, is_sound, joined, listed, object, pi, until};
 use crate::cable::{expect, healthy};
 use crate::disks::{data, folder};
 use kiln_qemu::{Bus, Disk, Link};
@@ -18,7 +18,8 @@ fn picluster_comes_up() {
     let outside = lab.node("node1", folder.path(), one);
     let (_, disk) = data(&folder.path().join("node1"), "usb.img", BYTES, Bus::Usb);
     // A case with a disk in it, not a stick.
-    let outside = outside.with(Disk { removable: Some(false), serial: Some("KILN-USB-1".to_owned()), ..disk });
+    let outside =
+        outside.with(Disk { removable: Some(false), serial: Some("KILN-USB-1".to_owned()), ..disk });
     let server = lab.node("node2", folder.path(), two);
 
     let mut serving = outside.machine.start().unwrap();
@@ -35,8 +36,14 @@ fn picluster_comes_up() {
         "server --address :9000 --console-address :9001\nnode1\n"
     );
 
+    for node in [&outside, &server] {
+        is_sound(node);
+    }
+    // The example has one server and so no use for it, and the image has it.
+    outside.ask("printf 'defaults\\n mode tcp\\n timeout client 1m\\n timeout server 1m\\n timeout connect 1m\\nfrontend api\\n bind :443\\n default_backend node2\\nbackend node2\\n server node2 10.0.0.12:6443\\n' | sudo tee /etc/kiln/haproxy.cfg > /dev/null && sudo systemctl start haproxy && systemctl is-active haproxy");
+
     expect(&mut working, "iSCSI LUN storage: mounted on /storage");
-    joined(&server);
+    assert_eq!(joined(&server)["longhorn"], "Kubernetes was told of the disks");
     let mounted = server.ask("findmnt -no FSTYPE,SIZE -b /storage");
     let (kind, size) = mounted.trim().split_once(' ').unwrap();
     assert_eq!(kind, "ext4");
@@ -56,10 +63,20 @@ fn picluster_comes_up() {
     }
     assert_eq!(
         listed(&server, MANIFESTS),
-        ["cilium-addresses", "cilium", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync", "longhorn"]
-            .map(|name| format!("{} {name}.yaml", if name == "flux-secrets" { "600" } else { "644" }))
+        [
+            "cilium-addresses",
+            "cilium",
+            "flux-namespace",
+            "flux-operator",
+            "flux-secrets",
+            "flux-sync",
+            "longhorn"
+        ]
+        .map(|name| format!("{} {name}.yaml", if name == "flux-secrets" { "600" } else { "644" }))
     );
-    let timer = server.ask("systemctl show -P ActiveState -P TimersCalendar kiln-backup@k3s.timer; test -x /usr/bin/restic");
+    let timer = server.ask(
+        "systemctl show -P ActiveState -P TimersCalendar kiln-backup@k3s.timer; test -x /usr/bin/restic",
+    );
     assert!(timer.starts_with("active\n") || timer.contains("\nactive"), "{timer}");
     assert!(timer.contains("03:00:00"), "{timer}");
     assert_eq!(

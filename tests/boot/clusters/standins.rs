@@ -13,6 +13,8 @@ const TAILSCALED: &str = r#"#!/bin/sh
 # A stand-in for tailscaled in Kiln's tests: it knows no tailnet.
 set -eu
 case " $* " in *" --cleanup "*) exit 0 ;; esac
+# What it needs of its node.
+[ -c /dev/net/tun ] && iptables -V >/dev/null && [ -d "$RUNTIME_DIRECTORY" ] && [ -w "$STATE_DIRECTORY" ]
 case " $* " in *" --state=/var/lib/tailscale/tailscaled.state "*) ;; *) exit 2 ;; esac
 exec systemd-notify --ready --exec ';' sleep infinity
 "#;
@@ -65,10 +67,7 @@ pub(super) fn write_all(folder: &Path) {
     made(&release);
     let name = format!("minio.{version}");
     write(&release.join(&name), MINIO);
-    write(
-        &release.join(format!("{name}.sha256sum")),
-        &format!("{} {name}\n", digest(&release.join(&name))),
-    );
+    write(&release.join(format!("{name}.sha256sum")), &format!("{} {name}\n", digest(&release.join(&name))));
 
     let version = default_of("external-services", "/settings/vault/fields/version/default");
     let release = folder.join("openbao/openbao/releases/download").join(format!("v{version}"));
@@ -92,7 +91,8 @@ fn default_of(overlay: &str, pointer: &str) -> String {
 
 fn value(path: &Path, pointer: &str) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let value: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| die(&format!("{}: {e}", path.display())));
+    let value: Value =
+        serde_saphyr::from_str(&text).unwrap_or_else(|e| die(&format!("{}: {e}", path.display())));
     let found = value.pointer(pointer).and_then(Value::as_str);
     found.unwrap_or_else(|| die(&format!("{} has no {pointer}", path.display()))).to_owned()
 }
