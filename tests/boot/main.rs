@@ -5,6 +5,7 @@
 
 mod buses;
 mod cable;
+mod clusters;
 mod crypt;
 mod cuts;
 mod damage;

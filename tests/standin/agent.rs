@@ -3,7 +3,7 @@
 use crate::client::{Ask, Peer, Token};
 use crate::config::{self, Config};
 use crate::{Outcome, authority};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -97,9 +97,14 @@ pub(crate) fn register(config: &Config, peer: &Peer) -> Outcome<()> {
         };
         json!([{ "type": "Ready", "status": status, "message": message }])
     };
+    let mut labels = Map::from_iter([("kubernetes.io/hostname".to_owned(), json!(name))]);
+    for label in config.list("node-label") {
+        let (key, value) = label.split_once('=').unwrap_or((&label, ""));
+        labels.insert(key.to_owned(), json!(value));
+    }
     let node = json!({
         "kind": "Node", "apiVersion": "v1",
-        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name }, "annotations": {} },
+        "metadata": { "name": name, "labels": labels, "annotations": {} },
         "status": { "conditions": condition(false) },
     });
     let send = |method: &str, path: &str, body: &serde_json::Value| {

@@ -26,7 +26,9 @@ impl Config {
         more.sort();
         for path in [folder.join("config.yaml")].into_iter().chain(more) {
             if path.exists() {
-                config.keys.extend(mapping(&path)?);
+                for (key, value) in mapping(&path)? {
+                    config.lay(key, value);
+                }
             }
         }
         let mut flags = flags.iter();
@@ -40,6 +42,21 @@ impl Config {
             config.keys.insert(key.to_owned(), Value::String(value));
         }
         Ok(config)
+    }
+
+    /// A file's key goes over what is there; with a `+` behind it, it adds to a list (k3s, pkg/configfilearg/parser.go).
+    fn lay(&mut self, key: String, value: Value) {
+        let Some(list) = key.strip_suffix('+') else {
+            self.keys.insert(key, value);
+            return;
+        };
+        let each = |value: Value| match value {
+            Value::Array(all) => all,
+            one => vec![one],
+        };
+        let mut all = self.keys.remove(list).map(each).unwrap_or_default();
+        all.extend(each(value));
+        self.keys.insert(list.to_owned(), Value::Array(all));
     }
 
     /// A path below the root.
