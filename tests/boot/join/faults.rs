@@ -93,10 +93,9 @@ impl Server<'_> {
     fn credentials(&self) -> bool {
         let requests = self.requests();
         let headers = requests.iter().flat_map(|request| request["headers"].as_array().unwrap());
-        headers.map(|header| header[0].as_str().unwrap().to_lowercase()).any(|name| {
-            assert!(name != "cookie");
-            name == "authorization" || name.starts_with("k3s-")
-        })
+        headers
+            .map(|header| header[0].as_str().unwrap().to_lowercase())
+            .any(|name| name == "authorization" || name.starts_with("k3s-"))
     }
 
     /// Changes what it knows of nodes: a line of Python about the mapping `kept`.
@@ -160,7 +159,7 @@ fn every_fault_is_named_and_loses_no_secret() {
         &mut working,
         "name",
         &format!(
-            "nobody knows an address of {NAME}: /etc/hosts does not list it; systemd-resolved does not run; DNS has no server in /etc/resolv.conf. Is the name right, and who is to know it? An address as the cluster's endpoint needs nobody"
+            "nobody knows an address of {NAME}: /etc/hosts does not list it; systemd-resolved has no name server to ask; DNS server 127.0.0.53 answered Refused. Is the name right, and who is to know it? An address as the cluster's endpoint needs nobody"
         ),
     );
     healthy(&mut serving);

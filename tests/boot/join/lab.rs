@@ -57,7 +57,7 @@ impl Lab {
         fs::write(release.join("sha256sum-amd64.txt"), format!("{digest}  k3s\n")).unwrap();
         let [one, two] = CARDS;
         let cluster = format!(
-            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.33.5+k3s1}}\n\
+            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.33.5+k3s1, tls_san: [{endpoint}]}}\n\
              artefacts: [./artefacts]\noverlays: [./lab]\n\
              users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
              - {{name: s1, role: server, network: {{address: 10.8.0.1/24, mac: \"{one}\"}}}}\n\
@@ -141,7 +141,7 @@ pub(super) fn seed(disk: &Path) -> Vec<u8> {
 /// each of `seen` is.
 pub(super) fn told_no_process(node: &Node, secrets: &[String], seen: &[&str]) {
     // The list comes here and is searched here: what looks for a secret on the node would be in the list with it.
-    let list = node.ask("sudo sh -c 'tr \\\\0 \\\\n </run/process-list | sort -u'");
+    let list = node.ask("sudo sh -c 'tr \\\\0 \\\\n </run/process-list | LC_ALL=C sort -u'");
     for words in seen.iter().chain(&["SAMPLED"]) {
         assert!(list.contains(words), "{words} is not in the process list:\n{list}");
     }
