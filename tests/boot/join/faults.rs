@@ -159,7 +159,7 @@ fn every_fault_is_named_and_loses_no_secret() {
         &mut working,
         "name",
         &format!(
-            "nobody knows an address of {NAME}: /etc/hosts does not list it; systemd-resolved has no name server to ask; DNS server 127.0.0.53 answered Refused. Is the name right, and who is to know it? An address as the cluster's endpoint needs nobody"
+            "nobody knows an address of {NAME}: /etc/hosts does not list it; systemd-resolved has no name server to ask; DNS has no other server in /etc/resolv.conf. Is the name right, and who is to know it? An address as the cluster's endpoint needs nobody"
         ),
     );
     healthy(&mut serving);
