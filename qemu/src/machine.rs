@@ -2,6 +2,7 @@
 
 use crate::disk::Place;
 use crate::{Accelerator, Bus, Card, Disk, Error, Firmware, Tpm};
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
 /// The program that runs machines.
@@ -60,6 +61,8 @@ pub struct Machine {
     pub control: bool,
     /// SMBIOS structures in QEMU's words, such as `type=1,serial=…`.
     pub smbios: Vec<String>,
+    /// What the hardware clock says at the start, in whole seconds; none is the host's time. It goes on from there, in UTC.
+    pub clock: Option<Timestamp>,
 }
 
 impl Machine {
@@ -79,6 +82,7 @@ impl Machine {
             ports: Vec::new(),
             control: false,
             smbios: Vec::new(),
+            clock: None,
         }
     }
 
@@ -139,6 +143,9 @@ impl Machine {
         }
         for smbios in &self.smbios {
             add("-smbios", smbios.clone());
+        }
+        if let Some(clock) = self.clock {
+            add("-rtc", format!("base={}", clock.strftime("%Y-%m-%dT%H:%M:%S")));
         }
         for (index, disk) in self.disks.iter().enumerate() {
             let port = self.disks.iter().take(index).filter(|disk| disk.bus == Bus::Ahci).count();

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// Size of the disks that machines boot from.
 const DISK: u64 = 6 << 30;
 
-/// An overlay in this folder that gives a second card an address: it leads to the test.
+/// An overlay in this folder that gives a second card an address: it leads to the test, and to no name
+/// server.
 pub(crate) fn side_door(overlay: &Path) {
     let networks = overlay.join("files/etc/systemd/network");
     fs::create_dir_all(&networks).unwrap();
@@ -19,7 +20,9 @@ pub(crate) fn side_door(overlay: &Path) {
     write(&overlay.join("overlay.yaml"), "packages: []\n");
     write(
         &networks.join("05-test.network"),
-        &format!("[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"),
+        &format!(
+            "[Match]\nMACAddress={mac}\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n[DHCPv4]\nUseDNS=no\nUseNTP=no\n"
+        ),
     );
 }
 

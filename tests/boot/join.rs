@@ -1,113 +1,21 @@
 //! Two machines on a cable join a cluster: a server that makes it, and an agent. What stands for k3s is a stand-in that
 //! speaks k3s' join protocol; all else is what users get, from `kiln secrets init` on.
 
-use crate::cable::{Node, expect, healthy, side_door, write};
-use crate::disks::{folder, partitions};
-use crate::nodes::{key_pair, patience};
-use kiln_qemu::Link;
-use kiln_tests::{binary, die, kiln, said, shared};
-use sha2::{Digest, Sha256};
+mod faults;
+mod lab;
+mod processes;
+
+use crate::cable::{expect, healthy};
+use crate::disks::folder;
+use crate::nodes::patience;
+use kiln_tests::die;
+use lab::{Lab, done, holds, needle, seed, told_no_process};
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
-
-const CARDS: [&str; 2] = ["52:54:00:6b:6a:01", "52:54:00:6b:6a:02"];
-/// Where the artefacts' folder has what k3s is published as.
-const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.33.5+k3s1";
-
-/// The built cluster.
-struct Lab {
-    top: PathBuf,
-    key: PathBuf,
-}
-
-/// `kiln` with the identity of this test, and without anybody else's.
-fn kiln_here(top: &Path) -> Command {
-    let mut command = kiln();
-    command.current_dir(top).env("HOME", top).env("KILN_IDENTITY", top.join("identity"));
-    command
-}
-
-fn done(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| die(&format!("{command:?}: {e}")));
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
-}
 
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| {
-        let top = shared().join("join");
-        side_door(&top.join("lab"));
-        let key = key_pair(&top, "key");
-        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-        // An age identity is an SSH key, too: the one of the test.
-        let _ = fs::remove_file(top.join("identity"));
-        fs::copy(&key, top.join("identity")).unwrap();
-        let release = top.join(RELEASE);
-        fs::create_dir_all(&release).unwrap();
-        let standin = binary().with_file_name("k3s-standin");
-        let bytes = fs::read(&standin).unwrap_or_else(|e| {
-            die(&format!("{}: {e}: run `cargo build -p kiln-tests --bins` first", standin.display()))
-        });
-        fs::write(release.join("k3s"), &bytes).unwrap();
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(release.join("sha256sum-amd64.txt"), format!("{digest}  k3s\n")).unwrap();
-        let [one, two] = CARDS;
-        let cluster = format!(
-            "apiVersion: kiln/v1\ncluster:\n  name: join-lab\n  endpoint: 10.8.0.1\n  k3s: {{version: v1.33.5+k3s1}}\n\
-             artefacts: [./artefacts]\noverlays: [./lab]\n\
-             users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
-             - {{name: s1, role: server, network: {{address: 10.8.0.1/24, mac: \"{one}\"}}}}\n\
-             - {{name: a1, role: agent, network: {{address: 10.8.0.2/24, mac: \"{two}\"}}, labels: {{example.com/tier: test}}}}\n",
-            key = public.trim(),
-        );
-        write(&top.join("cluster.yaml"), &cluster);
-        done(kiln_here(&top).args(["secrets", "init"]));
-        done(kiln_here(&top).arg("lock"));
-        done(kiln_here(&top).args(["build", "-o", "dist"]));
-        Lab { top, key }
-    })
-}
-
-/// The secrets of the cluster, as their file's only reader sees them: the texts that must be nowhere else.
-fn secrets(lab: &Lab) -> Vec<String> {
-    let place = kiln::secrets::Place::beside(&lab.top, Vec::new());
-    let text = fs::read_to_string(lab.top.join("identity")).unwrap();
-    let identities = kiln::secrets::Identities::parse(&text, "identity").unwrap();
-    let secrets = kiln::secrets::Secrets::open(&place, &identities).unwrap();
-    secrets.values().map(|(_, secret)| secret.expose().to_owned()).collect()
-}
-
-/// A line of a secret that is looked for: keys have several, and their first is everybody's.
-fn needle(secret: &str) -> &str {
-    secret.lines().max_by_key(|line| line.len()).unwrap()
-}
-
-fn holds(bytes: &[u8], text: &str) -> bool {
-    let text = text.as_bytes();
-    let first = text[0];
-    let mut at = 0;
-    while let Some(next) = bytes[at..].iter().position(|byte| *byte == first) {
-        at += next;
-        if bytes[at..].starts_with(text) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
-/// The bytes of a disk's seed partition.
-fn seed(disk: &Path) -> Vec<u8> {
-    let partition = partitions(disk).into_iter().find(|partition| partition.name == "CIDATA").unwrap();
-    let mut file = fs::File::open(disk).unwrap();
-    file.seek(SeekFrom::Start(partition.bytes.start)).unwrap();
-    let mut bytes = Vec::new();
-    file.take(partition.bytes.end - partition.bytes.start).read_to_end(&mut bytes).unwrap();
-    bytes
+    LAB.get_or_init(|| Lab::built("join", "10.8.0.1"))
 }
 
 /// Nobody but the owner can read a seed or an image of one, and nothing else that was built or printed has a secret.
@@ -115,7 +23,7 @@ fn seed(disk: &Path) -> Vec<u8> {
 fn secrets_are_where_they_must_be_and_nowhere_else() {
     use std::os::unix::fs::PermissionsExt as _;
     let lab = lab();
-    let secrets = secrets(lab);
+    let secrets = lab.secrets();
     assert!(secrets.len() > 10);
     let mut printed = String::new();
     for words in [
@@ -125,7 +33,7 @@ fn secrets_are_where_they_must_be_and_nowhere_else() {
         &["plan", "-v"],
         &["build", "-v", "-o", "dist"],
     ] {
-        printed += &done(kiln_here(&lab.top).args(words));
+        printed += &done(lab.kiln().args(words));
     }
     let mut seen = Vec::new();
     let mut folders = vec![lab.top.clone()];
@@ -162,18 +70,18 @@ fn secrets_are_where_they_must_be_and_nowhere_else() {
 }
 
 /// From images to a cluster: the agent waits for a server that is late and says so, joins, and both seeds lose their
-/// secrets; after a restart the agent is there again.
+/// secrets; after a restart the agent is there again. On neither is a process told a secret, from its first boot on.
 #[test]
 fn two_nodes_join() {
     let lab = lab();
     let folder = folder();
-    let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
-    let output = lab.top.join("dist");
-    let server = Node::new((&output, "s1"), &lab.key, (folder.path(), one));
-    let agent = Node::new((&output, "a1"), &lab.key, (folder.path(), two));
+    let (server, agent) = lab.machines(folder.path());
 
     let mut working = agent.machine.start().unwrap();
-    expect(&mut working, "join: ");
+    expect(
+        &mut working,
+        "join: connect: waiting: 10.8.0.1:6443 can't be reached. Is the server switched on, and is a cable, VLAN or gateway between here and there?",
+    );
     let mut serving = server.machine.start().unwrap();
     healthy(&mut serving);
     healthy(&mut working);
@@ -190,12 +98,15 @@ fn two_nodes_join() {
         assert!(nodes.contains(words), "{words} is not in {nodes}");
     }
 
+    let secrets = lab.secrets();
+    told_no_process(&server, &secrets, &["cloud-init", "kiln-firstboot", "/usr/bin/k3s"]);
+    told_no_process(&agent, &secrets, &["cloud-init", "kiln-firstboot", "/usr/bin/k3s"]);
+
     agent.ask("sudo systemctl --no-block poweroff");
     let status =
         working.wait_until(patience()).unwrap_or_else(|e| die(&format!("{e}\n{}", working.console())));
     assert!(status.success(), "{status}");
     // Not a trace of a secret is on the seeds' volumes, not even in what no file has any more.
-    let secrets = secrets(lab);
     for node in [&server, &agent] {
         let volume = seed(&node.disk);
         assert!(holds(&volume, "local-hostname"), "is this the seed?");
@@ -207,4 +118,5 @@ fn two_nodes_join() {
     let mut working = agent.machine.start().unwrap();
     healthy(&mut working);
     agent.ask("for i in $(seq 60); do systemctl is-active k3s-agent.service && break; sleep 2; done; systemctl is-active k3s-agent.service");
+    told_no_process(&agent, &secrets, &["kiln-firstboot", "/usr/bin/k3s"]);
 }

@@ -222,6 +222,13 @@ fn kernels_links_and_the_rest() {
 }
 
 #[test]
+fn another_time() {
+    // QEMU takes whole seconds.
+    let clock = Some("2024-02-29T23:59:58.9Z".parse().unwrap());
+    assert_eq!(more(&Machine { clock, ..bare() }), "-rtc base=2024-02-29T23:59:58");
+}
+
+#[test]
 fn sectors_that_a_bus_does_not_have() {
     for (bus, sector_size) in [(Bus::Ahci, 4096), (Bus::Sd, 4096), (Bus::Virtio, 1000)] {
         let disk = Disk { bus, sector_size, ..Disk::virtio(Source::Empty { bytes: 1 }) };

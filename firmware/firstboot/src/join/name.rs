@@ -12,6 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 /// RFC 6762, section 3.
 const MDNS: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(224, 0, 0, 251)), 5353);
 const DNS_PORT: u16 = 53;
+/// Where systemd-resolved itself answers (systemd-resolved.service(8), "Stub listeners").
+const STUBS: [IpAddr; 2] =
+    [IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 54))];
 
 /// The addresses of a host, and who knew them.
 pub(super) fn resolve(around: &Around, host: &str) -> Result<(Vec<IpAddr>, String), Trouble> {
@@ -70,9 +73,14 @@ fn ask(around: &Around, source: Source, host: &str) -> Result<Vec<IpAddr>, Strin
         Source::Multicast => dns::ask_group(SocketAddr::from(MDNS), host, patience),
         Source::Servers => {
             let text = fs::read_to_string(around.path("/etc/resolv.conf")).unwrap_or_default();
-            let (servers, domains) = resolv_conf(&text);
+            let (mut servers, domains) = resolv_conf(&text);
             if servers.is_empty() {
                 return Err("has no server in /etc/resolv.conf".to_owned());
+            }
+            // It was asked already, and has said more than DNS can.
+            servers.retain(|server| !STUBS.contains(server));
+            if servers.is_empty() {
+                return Err("has no other server in /etc/resolv.conf".to_owned());
             }
             let mut said = Vec::new();
             for name in candidates(host, &domains) {
@@ -129,7 +137,9 @@ fn candidates(host: &str, domains: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{candidates, in_hosts, resolv_conf};
+    use super::{Source, ask, candidates, in_hosts, resolv_conf};
+    use crate::join::tests::around;
+    use std::fs;
     use std::net::IpAddr;
 
     #[test]
@@ -143,5 +153,20 @@ mod tests {
         assert_eq!(servers, [one, "fe80::1".parse().unwrap()]);
         assert_eq!(candidates("k3s1", &domains), ["k3s1.lan", "k3s1.home", "k3s1"]);
         assert_eq!(candidates("a.b", &domains), ["a.b"]);
+    }
+
+    #[test]
+    fn nobody_is_asked_twice() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        let said = |text: &str| {
+            fs::write(root.path().join("etc/resolv.conf"), text).unwrap();
+            ask(&around(root.path()), Source::Servers, "k3s1.lan").unwrap_err()
+        };
+        assert_eq!(said("search lan\n"), "has no server in /etc/resolv.conf");
+        assert_eq!(
+            said("nameserver 127.0.0.53\nnameserver 127.0.0.54\n"),
+            "has no other server in /etc/resolv.conf"
+        );
     }
 }

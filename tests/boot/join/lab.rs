@@ -1,0 +1,151 @@
+//! A cluster of two nodes, and where its secrets may be.
+
+use crate::cable::{Node, side_door, write};
+use crate::disks::partitions;
+use crate::nodes::key_pair;
+use kiln::secrets::{Identities, Place, Secrets};
+use kiln_qemu::Link;
+use kiln_tests::{binary, die, kiln, said, shared};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const CARDS: [&str; 2] = ["52:54:00:6b:6a:01", "52:54:00:6b:6a:02"];
+/// Where the artefacts' folder has what k3s is published as.
+const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.33.5+k3s1";
+
+/// Divides the waits of the join supervisor: a test has no half minute for each of them.
+const HASTE: &str = "[Service]\nEnvironment=KILN_JOIN_HASTE=10\n";
+/// Keeps what `ps` would have shown, and more, from the start of systemd on: arguments and environments of all processes,
+/// as root sees them.
+const LISTER: &str = "[Unit]\nDescription=Process lists\nDefaultDependencies=no\n[Service]\n\
+    ExecStart=/bin/sh -c 'umask 077; while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; echo; echo SAMPLED; sleep 0.5; done 2>/dev/null >/run/process-list'\n\
+    [Install]\nWantedBy=sysinit.target\n";
+
+/// A built cluster of a server `s1` at 10.8.0.1 and an agent `a1`.
+pub(super) struct Lab {
+    pub(super) top: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+impl Lab {
+    /// The cluster whose agents dial that endpoint, built in a folder of that name.
+    pub(super) fn built(name: &str, endpoint: &str) -> Self {
+        let top = shared().join(name);
+        let overlay = top.join("lab");
+        side_door(&overlay);
+        write(&overlay.join("overlay.yaml"), "packages: []\nenable: [process-list.service]\n");
+        let units = overlay.join("files/usr/lib/systemd/system");
+        fs::create_dir_all(units.join("kiln-join.service.d")).unwrap();
+        write(&units.join("kiln-join.service.d/haste.conf"), HASTE);
+        write(&units.join("process-list.service"), LISTER);
+        let key = key_pair(&top, "key");
+        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+        // An age identity is an SSH key, too: the one of the test.
+        let _ = fs::remove_file(top.join("identity"));
+        fs::copy(&key, top.join("identity")).unwrap();
+        let release = top.join(RELEASE);
+        fs::create_dir_all(&release).unwrap();
+        let standin = binary().with_file_name("k3s-standin");
+        let bytes = fs::read(&standin).unwrap_or_else(|e| {
+            die(&format!("{}: {e}: run `cargo build -p kiln-tests --bins` first", standin.display()))
+        });
+        fs::write(release.join("k3s"), &bytes).unwrap();
+        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(release.join("sha256sum-amd64.txt"), format!("{digest}  k3s\n")).unwrap();
+        let [one, two] = CARDS;
+        let cluster = format!(
+            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.33.5+k3s1, tls_san: [{endpoint}]}}\n\
+             artefacts: [./artefacts]\noverlays: [./lab]\n\
+             users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
+             - {{name: s1, role: server, network: {{address: 10.8.0.1/24, mac: \"{one}\"}}}}\n\
+             - {{name: a1, role: agent, network: {{address: 10.8.0.2/24, mac: \"{two}\"}}, labels: {{example.com/tier: test}}}}\n",
+            key = public.trim(),
+        );
+        write(&top.join("cluster.yaml"), &cluster);
+        let lab = Self { top, key };
+        done(lab.kiln().args(["secrets", "init"]));
+        done(lab.kiln().arg("lock"));
+        done(lab.kiln().args(["build", "-o", "dist"]));
+        lab
+    }
+
+    /// `kiln` with the identity of this test, and without anybody else's.
+    pub(super) fn kiln(&self) -> Command {
+        let mut command = kiln();
+        command.current_dir(&self.top).env("HOME", &self.top).env("KILN_IDENTITY", self.top.join("identity"));
+        command
+    }
+
+    /// The server and the agent on a cable, with their disks in a folder; both are off.
+    pub(super) fn machines(&self, folder: &Path) -> (Node, Node) {
+        let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
+        let output = self.top.join("dist");
+        let node = |name, link| Node::new((&output, name), &self.key, (folder, link));
+        (node("s1", one), node("a1", two))
+    }
+
+    /// The secrets of the cluster, as their file's only reader sees them.
+    pub(super) fn opened(&self) -> Secrets {
+        let place = Place::beside(&self.top, Vec::new());
+        let text = fs::read_to_string(self.top.join("identity")).unwrap();
+        Secrets::open(&place, &Identities::parse(&text, "identity").unwrap()).unwrap()
+    }
+
+    /// The texts that must be nowhere else.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        self.opened().values().map(|(_, secret)| secret.expose().to_owned()).collect()
+    }
+}
+
+/// What a command says; it must succeed.
+pub(super) fn done(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| die(&format!("{command:?}: {e}")));
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
+
+/// A line of a secret that is looked for: keys have several, and their first is everybody's.
+pub(super) fn needle(secret: &str) -> &str {
+    secret.lines().max_by_key(|line| line.len()).unwrap()
+}
+
+/// True when these words are somewhere in the bytes.
+pub(super) fn holds(bytes: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    let first = text[0];
+    let mut at = 0;
+    while let Some(next) = bytes[at..].iter().position(|byte| *byte == first) {
+        at += next;
+        if bytes[at..].starts_with(text) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The bytes of a disk's seed partition.
+pub(super) fn seed(disk: &Path) -> Vec<u8> {
+    let partition = partitions(disk).into_iter().find(|partition| partition.name == "CIDATA").unwrap();
+    let mut file = fs::File::open(disk).unwrap();
+    file.seek(SeekFrom::Start(partition.bytes.start)).unwrap();
+    let mut bytes = Vec::new();
+    file.take(partition.bytes.end - partition.bytes.start).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Looks at all that processes on a running node were told since its systemd began: not one of these secrets is in it, and
+/// each of `seen` is.
+pub(super) fn told_no_process(node: &Node, secrets: &[String], seen: &[&str]) {
+    // The list comes here and is searched here: what looks for a secret on the node would be in the list with it.
+    let list = node.ask("sudo sh -c 'tr \\\\0 \\\\n </run/process-list | LC_ALL=C sort -u'");
+    for words in seen.iter().chain(&["SAMPLED"]) {
+        assert!(list.contains(words), "{words} is not in the process list:\n{list}");
+    }
+    for secret in secrets {
+        assert!(!list.contains(needle(secret)), "a process was told a secret");
+    }
+}
