@@ -22,4 +22,5 @@ mod nodes;
 mod own;
 mod seed;
 mod ssh;
+mod stock;
 mod verb;

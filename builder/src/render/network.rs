@@ -12,22 +12,28 @@ use std::sync::Arc;
 /// systemd-networkd knows no bonds, VLANs, bridges and Wi-Fi, so the seed has networkd's own files (see `networkd`).
 const ELSEWHERE: &str = "# The files of systemd-networkd are in user-data.\nversion: 2\nethernets: {}\n";
 
+/// What netplan calls the only interface of a node where a pattern or an address tells it.
+const LAN: &str = "lan";
+
 /// The document of `node`.
 pub(super) fn config(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Result<String, Error> {
     match (node.network.links.is_empty(), target) {
-        (true, _) => render(&NETWORK_CONFIG, one(node)),
+        (true, target) => render(&NETWORK_CONFIG, one(node, target)),
         (false, Target::Kiln) => Ok(ELSEWHERE.to_owned()),
         (false, Target::Stock) => several(node, vault),
     }
 }
 
-fn one(node: &Node) -> Value {
+fn one(node: &Node, target: Target) -> Value {
     let network = &node.network;
     let (interface, mac) = match &network.interface {
         Interface::Name(name) => (name.as_str(), None),
         // The renderer wants a name too; cloud-init replaces it with the true one when it sees the address.
         Interface::Mac(mac) => ("e*", Some(mac)),
     };
+    // netplan refuses a key with a pattern ("Definition ID must not use globbing") and goes by `match`.
+    let pattern = interface.contains(['*', '?', '[']);
+    let key = if target == Target::Stock && pattern { LAN } else { interface };
     let fixed = network.fixed.as_ref().map(|fixed| {
         context! {
             address => fixed.address.to_string(),
@@ -37,7 +43,7 @@ fn one(node: &Node) -> Value {
         }
     });
     let dns: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
-    context! { interface, mac, fixed, dns, search => &network.search }
+    context! { key, interface, mac, fixed, dns, search => &network.search }
 }
 
 /// netplan's own words, which cloud-init hands through to it.
