@@ -89,7 +89,8 @@ fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
                 put("access-points", Yaml::Map(vec![(Yaml::text(&wifi.ssid), point)]));
             }
         }
-        addresses(link, &mut put);
+        let mtu = link.mtu.or_else(|| bridge_mtu(node, link));
+        addresses((link, mtu), &mut put);
         kinds[kind].1.push((Yaml::text(name), Yaml::Map(entries)));
     }
     let mut document = vec![(Yaml::text("version"), plain(2))];
@@ -98,9 +99,18 @@ fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
     Ok(print(&document))
 }
 
-fn addresses(link: &Link, put: &mut impl FnMut(&str, Yaml)) {
+/// The largest packet of the bridge that this is a port of. netplan gives the bridge its size when it makes it, which the
+/// kernel takes for no wish of anybody's: the first port that comes changes it to its own.
+fn bridge_mtu(node: &Node, port: &Link) -> Option<u32> {
+    let bridge = node.network.links.iter().find(
+        |link| matches!(&link.kind, LinkKind::Bridge { interfaces } if interfaces.contains(&port.name)),
+    );
+    bridge?.mtu
+}
+
+fn addresses((link, mtu): (&Link, Option<u32>), put: &mut impl FnMut(&str, Yaml)) {
     put("dhcp4", plain(link.dhcp));
-    if let Some(mtu) = link.mtu {
+    if let Some(mtu) = mtu {
         put("mtu", plain(mtu));
     }
     if !link.addresses.is_empty() {
