@@ -338,14 +338,14 @@ fn several_interfaces_come_up() {
     let said = answer(
         (ssh, &lab.key),
         "hostname; ip -o -4 addr show scope global | awk '{print $4}' | sort | xargs; cat /sys/class/net/br0/mtu; \
-         ip -d -o link show bond0.7 | grep -o 'id [0-9]*'; cat /sys/class/net/bond0/bonding/mode; \
+         ip -d -o link show bond0.7 | grep -o 'protocol 802.1Q id [0-9]*'; cat /sys/class/net/bond0/bonding/mode; \
          resolvectl domain | grep -o home.arpa | head -n 1; ls /etc/ssh/ssh_host_*_key",
     );
     let wanted = [
         "k2",
         "10.0.2.15/24 10.7.0.2/24 192.168.86.72/24",
         "1400",
-        "id 7",
+        "protocol 802.1Q id 7",
         "active-backup 1",
         "home.arpa",
         "/etc/ssh/ssh_host_ed25519_key",

@@ -129,8 +129,8 @@ pub(crate) fn commit<'a>(
         let erase = matches!(decision.action, Action::Erase(..));
         let done = find(handoff, place).and_then(|found| {
             let path = Path::new(DEV).join(&disk.name);
-            let _held = hold(&path)
-                .map_err(|error| Error::Held { device: path.display().to_string(), error })?;
+            let _held =
+                hold(&path).map_err(|error| Error::Held { device: path.display().to_string(), error })?;
             let lock = if make {
                 provision(steps, (disk, found), (handoff, erase), look)?
             } else {
