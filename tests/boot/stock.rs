@@ -255,7 +255,7 @@ fn disks(folder: &Path) -> (Vec<PathBuf>, Vec<Disk>) {
 fn outside(path: &Path) -> String {
     let partitions = partitions(path);
     let [one] = &partitions[..] else { panic!("{partitions:?} on {}", path.display()) };
-    format!("{one:?} {}", content(path, &[one.bytes.clone()]))
+    format!("{one:?} {}", content(path, std::slice::from_ref(&one.bytes)))
 }
 
 /// From a volume with FAT: the node comes up, its data disks are made and mounted, a stranger's disk is left alone; the second
