@@ -165,41 +165,72 @@ fn wifi_passwords_are_kept() {
     }
 }
 
-/// netplan, which reads what a stock image gets, makes of it what a Kiln image gets.
-#[test]
-fn netplan_takes_every_network() {
+/// What netplan makes of a stock image's network-config; nothing where there is no netplan.
+fn netplan(config: &str) -> Option<Vec<String>> {
     let netplan = ["/usr/sbin/netplan", "/usr/bin/netplan"].into_iter().find(|path| Path::new(path).exists());
     let Some(netplan) = netplan else {
         assert!(std::env::var("KILN_JUDGES").is_err(), "netplan is missing: apt-get install netplan.io");
-        return eprintln!("SKIPPED: no netplan (Debian package netplan.io)");
+        eprintln!("SKIPPED: no netplan (Debian package netplan.io)");
+        return None;
     };
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc/netplan");
+    std::fs::create_dir_all(&folder).unwrap();
+    let indented: String = config.lines().map(|line| format!("  {line}\n")).collect();
+    written(&folder, "50-cloud-init.yaml", &format!("network:\n{indented}"));
+    let output = Command::new(netplan).args(["generate", "--root-dir"]).arg(root.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}\n{config}");
+    let mut units = Vec::new();
+    for entry in std::fs::read_dir(root.path().join("run/systemd/network")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "network" || ending == "netdev") {
+            units.push(std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    Some(units)
+}
+
+/// netplan, which reads what a stock image gets, makes of it what a Kiln image gets.
+#[test]
+fn netplan_takes_every_network() {
     let cluster = load(NETWORKS);
     let vault = always("top-secret");
     for node in &cluster.nodes {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("etc/netplan");
-        std::fs::create_dir_all(&folder).unwrap();
-        let text = stock(&cluster, &node.name, &vault).network_config;
-        let indented: String = text.lines().map(|line| format!("  {line}\n")).collect();
-        written(&folder, "50-cloud-init.yaml", &format!("network:\n{indented}"));
-        let output =
-            Command::new(netplan).args(["generate", "--root-dir"]).arg(root.path()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{}: {said}\n{text}", node.name);
         // Every address, route and name server that it configures stands in our files, and the other way round.
-        let mut theirs = Vec::new();
-        for entry in std::fs::read_dir(root.path().join("run/systemd/network")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|ending| ending == "network" || ending == "netdev") {
-                theirs.push(std::fs::read_to_string(&path).unwrap());
-            }
-        }
+        let Some(theirs) = netplan(&stock(&cluster, &node.name, &vault).network_config) else { return };
         let ours: Vec<String> = files(&kiln(&cluster, &node.name, &vault).user_data)
             .into_iter()
             .filter(|(path, ..)| path.starts_with("/etc/systemd/network/"))
             .map(|(.., text)| text)
             .collect();
         assert_eq!(facts(&ours), facts(&theirs), "{}", node.name);
+    }
+}
+
+/// The short form, too: a pattern or a hardware address tells the card.
+#[test]
+fn netplan_takes_the_short_form() {
+    let text = "apiVersion: kiln/v1\ncluster: { name: short }\nusers: [{ name: ops, password_hash: $y$j9T$abc$def }]\nnodes:\n\
+        - { name: any, network: { address: 192.0.2.1/24, gateway: 192.0.2.254 } }\n\
+        - { name: dhcp }\n\
+        - { name: pattern, network: { interface: \"en[op]*\", dhcp: true } }\n\
+        - { name: named, network: { interface: enp1s0, address: 192.0.2.2/24 } }\n\
+        - { name: told, network: { mac: \"52:54:00:00:00:01\", address: 192.0.2.3/24 } }\n";
+    let cluster = load(text);
+    let vault = always("");
+    for (name, wanted, address) in [
+        ("any", "Name=e*", "Address=192.0.2.1/24"),
+        ("dhcp", "Name=e*", "DHCP=ipv4"),
+        ("pattern", "Name=en[op]*", "DHCP=ipv4"),
+        ("named", "Name=enp1s0", "Address=192.0.2.2/24"),
+        ("told", "MACAddress=52:54:00:00:00:01", "Address=192.0.2.3/24"),
+    ] {
+        let Some(units) = netplan(&stock(&cluster, name, &vault).network_config) else { return };
+        let [unit] = &units[..] else { panic!("{name}: {units:?}") };
+        for line in [wanted, address] {
+            assert!(unit.lines().any(|have| have.ends_with(line)), "{name}: no {line} in\n{unit}");
+        }
     }
 }
 

@@ -23,4 +23,5 @@ mod nodes;
 mod own;
 mod seed;
 mod ssh;
+mod stock;
 mod verb;

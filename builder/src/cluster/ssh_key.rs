@@ -91,6 +91,20 @@ pub(super) fn check(line: &str) -> Result<(), Wrong> {
     }
 }
 
+/// The line with one blank between its parts. The comment is its owner's, to the letter.
+pub(super) fn tidy(line: &str) -> String {
+    let parts = |text: &str| {
+        let (word, rest) = text.split_once(char::is_whitespace)?;
+        Some((word.to_owned(), rest.trim_start().to_owned()))
+    };
+    let line = line.trim();
+    let Some((kind, rest)) = parts(line) else { return line.to_owned() };
+    match parts(&rest) {
+        Some((body, comment)) => format!("{kind} {body} {comment}"),
+        None => format!("{kind} {rest}"),
+    }
+}
+
 /// RFC 4251 §5 `string`: a big-endian 32-bit length and that many bytes.
 fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, tail) = rest.split_first_chunk::<4>()?;
@@ -129,7 +143,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, check};
+    use super::{base64, check, tidy};
 
     fn code(line: &str) -> Option<&'static str> {
         check(line).err().map(|wrong| wrong.code)
@@ -142,6 +156,18 @@ mod tests {
         }
         for bad in ["", "Zg", "Zg=", "Z!==", "===="] {
             assert!(base64(bad).is_none() || bad == "====", "{bad}");
+        }
+    }
+
+    #[test]
+    fn comments_are_kept() {
+        for (line, want) in [
+            ("  a\u{3000} b  c  d # \"e\" ", "a b c  d # \"e\""),
+            ("a b\n", "a b"),
+            ("a  b ", "a b"),
+            ("a", "a"),
+        ] {
+            assert_eq!(tidy(line), want);
         }
     }
 

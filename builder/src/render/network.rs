@@ -12,22 +12,28 @@ use std::sync::Arc;
 /// systemd-networkd knows no bonds, VLANs, bridges and Wi-Fi, so the seed has networkd's own files (see `networkd`).
 const ELSEWHERE: &str = "# The files of systemd-networkd are in user-data.\nversion: 2\nethernets: {}\n";
 
+/// What netplan calls the only interface of a node where a pattern or an address tells it.
+const LAN: &str = "lan";
+
 /// The document of `node`.
 pub(super) fn config(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Result<String, Error> {
     match (node.network.links.is_empty(), target) {
-        (true, _) => render(&NETWORK_CONFIG, one(node)),
+        (true, target) => render(&NETWORK_CONFIG, one(node, target)),
         (false, Target::Kiln) => Ok(ELSEWHERE.to_owned()),
         (false, Target::Stock) => several(node, vault),
     }
 }
 
-fn one(node: &Node) -> Value {
+fn one(node: &Node, target: Target) -> Value {
     let network = &node.network;
     let (interface, mac) = match &network.interface {
         Interface::Name(name) => (name.as_str(), None),
         // The renderer wants a name too; cloud-init replaces it with the true one when it sees the address.
         Interface::Mac(mac) => ("e*", Some(mac)),
     };
+    // netplan refuses a key with a pattern ("Definition ID must not use globbing") and goes by `match`.
+    let pattern = interface.contains(['*', '?', '[']);
+    let key = if target == Target::Stock && pattern { LAN } else { interface };
     let fixed = network.fixed.as_ref().map(|fixed| {
         context! {
             address => fixed.address.to_string(),
@@ -37,7 +43,7 @@ fn one(node: &Node) -> Value {
         }
     });
     let dns: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
-    context! { interface, mac, fixed, dns, search => &network.search }
+    context! { key, interface, mac, fixed, dns, search => &network.search }
 }
 
 /// netplan's own words, which cloud-init hands through to it.
@@ -83,7 +89,8 @@ fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
                 put("access-points", Yaml::Map(vec![(Yaml::text(&wifi.ssid), point)]));
             }
         }
-        addresses(link, &mut put);
+        let mtu = link.mtu.or_else(|| bridge_mtu(node, link));
+        addresses((link, mtu), &mut put);
         kinds[kind].1.push((Yaml::text(name), Yaml::Map(entries)));
     }
     let mut document = vec![(Yaml::text("version"), plain(2))];
@@ -92,9 +99,18 @@ fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
     Ok(print(&document))
 }
 
-fn addresses(link: &Link, put: &mut impl FnMut(&str, Yaml)) {
+/// The largest packet of the bridge that this is a port of. netplan gives the bridge its size when it makes it, which the
+/// kernel takes for no wish of anybody's: the first port that comes changes it to its own.
+fn bridge_mtu(node: &Node, port: &Link) -> Option<u32> {
+    let bridge = node.network.links.iter().find(
+        |link| matches!(&link.kind, LinkKind::Bridge { interfaces } if interfaces.contains(&port.name)),
+    );
+    bridge?.mtu
+}
+
+fn addresses((link, mtu): (&Link, Option<u32>), put: &mut impl FnMut(&str, Yaml)) {
     put("dhcp4", plain(link.dhcp));
-    if let Some(mtu) = link.mtu {
+    if let Some(mtu) = mtu {
         put("mtu", plain(mtu));
     }
     if !link.addresses.is_empty() {

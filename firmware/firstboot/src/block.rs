@@ -1,10 +1,15 @@
 //! A block device as bytes at offsets.
 
 use kiln_formats::io::{ReadAt, WriteAt};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long another may hold a disk: udev does while it looks at one.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
 
 /// O_EXCL and O_DSYNC of asm-generic/fcntl.h.
 const O_EXCL: i32 = 0o200;
@@ -41,6 +46,20 @@ impl Block {
     /// The file.
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+}
+
+/// Holds a whole disk (systemd's "Locking Block Device Access") until what this gives is dropped. Where udev runs, it reads
+/// the partition table again whenever a disk was written to, and partitions are gone for a moment: not while one is held.
+pub(crate) fn hold(disk: &Path) -> io::Result<File> {
+    let file = File::open(disk)?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => std::thread::sleep(POLL),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

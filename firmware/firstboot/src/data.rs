@@ -1,7 +1,7 @@
 //! Doing with the data disks what was decided. Every step can be cut by a power failure and is done again: a partition has
 //! the type "unfinished" until what is on it is whole, and only then its final one.
 
-use crate::block::Block;
+use crate::block::{Block, hold};
 use crate::format::{self, Wanted};
 use crate::luks::{self, Home, Volume};
 use crate::mounts::ROOT;
@@ -91,6 +91,9 @@ enum Error {
     /// The disk has no room for a partition.
     #[error("{0} is too small for a partition")]
     Small(String),
+    /// Somebody else works on it.
+    #[error("{device} is held by another program: {error}")]
+    Held { device: String, error: io::Error },
     /// Its file system.
     #[error(transparent)]
     Format(#[from] format::Error),
@@ -125,6 +128,9 @@ pub(crate) fn commit<'a>(
         };
         let erase = matches!(decision.action, Action::Erase(..));
         let done = find(handoff, place).and_then(|found| {
+            let path = Path::new(DEV).join(&disk.name);
+            let _held =
+                hold(&path).map_err(|error| Error::Held { device: path.display().to_string(), error })?;
             let lock = if make {
                 provision(steps, (disk, found), (handoff, erase), look)?
             } else {

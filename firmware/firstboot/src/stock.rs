@@ -138,6 +138,9 @@ fn mount(handoff: &Handoff, present: &[Present<'_>]) -> io::Result<()> {
     }
     let run = |words: &[&str]| format::run("/usr/bin/systemctl", words).map_err(io::Error::other);
     run(&["daemon-reload"])?;
+    // What was written is looked at by udev now, which may take partitions away for a moment. When it is late, the
+    // units say so.
+    let _ = format::run("/usr/bin/udevadm", ["settle", "--timeout=60"]);
     let names: Vec<&str> = ["start", "--"].into_iter().chain(names.iter().map(String::as_str)).collect();
     run(&names).map(drop)
 }

@@ -81,7 +81,7 @@ impl Check<'_> {
         let mut good = Vec::new();
         for key in keys.into_iter().flatten() {
             match ssh_key::check(&key.value) {
-                Ok(()) => good.push(key.value.split_whitespace().collect::<Vec<_>>().join(" ")),
+                Ok(()) => good.push(ssh_key::tidy(&key.value)),
                 Err(wrong) => {
                     let label = if wrong.code == "private-key" { "not shown" } else { "this key" };
                     let fault = Fault::error(wrong.code, &key.span, wrong.message);
