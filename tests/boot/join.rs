@@ -102,10 +102,7 @@ fn two_nodes_join() {
     told_no_process(&server, &secrets, &["cloud-init", "kiln-firstboot", "/usr/bin/k3s"]);
     told_no_process(&agent, &secrets, &["cloud-init", "kiln-firstboot", "/usr/bin/k3s"]);
 
-    agent.ask("sudo systemctl --no-block poweroff");
-    let status =
-        working.wait_until(patience()).unwrap_or_else(|e| die(&format!("{e}\n{}", working.console())));
-    assert!(status.success(), "{status}");
+    agent.power_off(&mut working);
     // Not a trace of a secret is on the seeds' volumes, not even in what no file has any more.
     for node in [&server, &agent] {
         let volume = seed(&node.disk);

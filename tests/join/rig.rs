@@ -4,12 +4,12 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsage
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
@@ -225,12 +225,7 @@ impl Node {
     /// Starts the supervisor.
     pub(crate) fn supervise(&self) -> Supervisor {
         put(self.root.path(), "etc/kiln/join.json", &self.document.to_string());
-        // Another build of it, as the static one of the images.
-        let other = std::env::var_os("KILN_FIRSTBOOT").map(PathBuf::from);
-        let beside = Path::new(env!("CARGO_BIN_EXE_k3s-standin")).with_file_name("kiln-firstboot");
-        let program = other.unwrap_or(beside);
-        assert!(program.is_file(), "run `cargo build -p kiln-firstboot` first, in the same profile");
-        let mut command = Command::new(program);
+        let mut command = Command::new(supervisor());
         command.args(["join", "--clock-offset", &self.offset.to_string()]);
         command.arg("--root").arg(self.root.path()).arg("--systemctl").arg(self.path("systemctl"));
         Supervisor::start(command.env("KILN_JOIN_HASTE", "20"))
@@ -301,7 +296,16 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        // Between another test's fork and its exec the program is open for writing (execve(2), ETXTBSY).
+        let started = (0..100).find_map(|_| match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(20));
+                None
+            }
+            started => Some(started),
+        });
+        let mut child = started.expect("nobody writes the program any more").unwrap();
         let said = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let (lines, keep) = (BufReader::new(child.stderr.take().unwrap()).lines(), said.clone());
         std::thread::spawn(move || {
@@ -359,4 +363,16 @@ impl Drop for Supervisor {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The very program that images carry, in a file of this run.
+fn supervisor() -> &'static Path {
+    static FILE: OnceLock<TempDir> = OnceLock::new();
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = FILE.get_or_init(|| tempfile::tempdir().unwrap()).path().join("kiln-firstboot");
+        fs::write(&path, kiln::boot::helper::AMD64).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    })
 }

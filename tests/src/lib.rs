@@ -35,7 +35,7 @@ pub fn binary() -> PathBuf {
     let exe = std::env::current_exe().unwrap_or_default();
     let path = exe.ancestors().nth(2).map(|folder| folder.join("kiln")).unwrap_or_default();
     if !path.is_file() {
-        die(&format!("{} is missing: run `cargo build -p kiln` first, in the same profile", path.display()));
+        die(&format!("{} is missing: run `cargo test --no-run --workspace` first", path.display()));
     }
     path
 }

@@ -51,7 +51,7 @@ pub(super) fn write_all(folder: &Path) {
     made(&release);
     let standin = binary().with_file_name("k3s-standin");
     let bytes = fs::read(&standin).unwrap_or_else(|e| {
-        die(&format!("{}: {e}: run `cargo build -p kiln-tests --bins` first", standin.display()))
+        die(&format!("{}: {e}: run `cargo test --no-run --workspace` first", standin.display()))
     });
     fs::write(release.join("k3s"), &bytes).unwrap();
     write(&release.join("sha256sum-amd64.txt"), &format!("{}  k3s\n", digest(&release.join("k3s"))));

@@ -50,7 +50,7 @@ impl Lab {
         fs::create_dir_all(&release).unwrap();
         let standin = binary().with_file_name("k3s-standin");
         let bytes = fs::read(&standin).unwrap_or_else(|e| {
-            die(&format!("{}: {e}: run `cargo build -p kiln-tests --bins` first", standin.display()))
+            die(&format!("{}: {e}: run `cargo test --no-run --workspace` first", standin.display()))
         });
         fs::write(release.join("k3s"), &bytes).unwrap();
         let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
