@@ -2,17 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
 mod judges;
+mod seeds;
 
 use judges::written;
-use kiln::cluster::settings::Secret;
 use kiln::cluster::{self, Cluster, Loaded};
-use kiln::digest::Sha256;
-use kiln::render::{Fetched, Seed, Stock, Vault, seed, stock_seed};
+use kiln::render::{Seed, seed};
 use proptest::prelude::{Just, Strategy, prop_assert_eq, prop_oneof};
 use proptest::strategy::ValueTree as _;
+use seeds::{always, kiln, stock};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 /// Every form of a network.
 const NETWORKS: &str = r#"
@@ -62,45 +61,6 @@ fn load_in(text: &str, folder: &Path) -> Cluster {
         Ok(Loaded { cluster, .. }) => cluster,
         Err(error) => panic!("{error}: {error:?}"),
     }
-}
-
-/// A vault whose every secret is this text.
-#[derive(Debug)]
-struct Always(String);
-
-impl Vault for Always {
-    fn reveal(&self, _: &Secret) -> Result<String, String> {
-        Ok(self.0.clone())
-    }
-    fn own(&self, _: &str, _: &str) -> Result<Option<String>, String> {
-        Ok(Some(self.0.clone()))
-    }
-    fn public(&self, name: &str, _: &str) -> Result<Option<String>, String> {
-        Ok(Some(if name == "made" { "1790000000" } else { "public" }.to_owned()))
-    }
-    fn digest(&self, _: &[u8]) -> String {
-        String::new()
-    }
-}
-
-fn always(text: &str) -> Arc<dyn Vault> {
-    Arc::new(Always(text.to_owned()))
-}
-
-fn stock(cluster: &Cluster, name: &str, vault: &Arc<dyn Vault>) -> Seed {
-    let artefacts = [Fetched {
-        url: "https://example.com/k3s?x=1&y='2'".to_owned(),
-        sha256: Sha256::of(b"k3s"),
-        path: "/usr/local/bin/k3s".to_owned(),
-        mode: 0o755,
-        member: None,
-    }];
-    let stock = Stock { helper: Sha256::of(b"helper"), artefacts: &artefacts };
-    stock_seed((cluster, cluster.node(name).expect("the node")), vault, &stock).expect("rendered")
-}
-
-fn kiln(cluster: &Cluster, name: &str, vault: &Arc<dyn Vault>) -> Seed {
-    seed(cluster, cluster.node(name).expect("the node"), vault).expect("rendered")
 }
 
 fn snapshot(name: &str, text: &str) {
