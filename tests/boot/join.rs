@@ -7,10 +7,10 @@ mod processes;
 
 use crate::cable::{expect, healthy};
 use crate::disks::folder;
-use crate::nodes::patience;
-use kiln_tests::die;
-use lab::{Lab, done, holds, needle, seed, told_no_process};
+use kiln_tests::shared;
+use lab::{Lab, done, files_with, holds, needle, seed, told_no_process};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 fn lab() -> &'static Lab {
@@ -35,24 +35,13 @@ fn secrets_are_where_they_must_be_and_nowhere_else() {
     ] {
         printed += &done(lab.kiln().args(words));
     }
-    let mut seen = Vec::new();
-    let mut folders = vec![lab.top.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = fs::symlink_metadata(&path).unwrap();
-            if meta.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let bytes = fs::read(&path).unwrap();
-            if secrets.iter().any(|secret| holds(&bytes, needle(secret))) {
-                assert_eq!(meta.permissions().mode() & 0o777, 0o600, "{}", path.display());
-                seen.push(path.strip_prefix(&lab.top).unwrap().display().to_string());
-            }
-        }
+    let found = files_with(&secrets, &lab.top);
+    for path in &found {
+        let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
     }
-    seen.sort();
+    let seen: Vec<String> =
+        found.iter().map(|path| path.strip_prefix(&lab.top).unwrap().display().to_string()).collect();
     assert_eq!(
         seen,
         ["dist/a1/disk.img", "dist/a1/seed/user-data", "dist/s1/disk.img", "dist/s1/seed/user-data"]
@@ -64,6 +53,9 @@ fn secrets_are_where_they_must_be_and_nowhere_else() {
             "{node}'s seed has no secret to lose"
         );
     }
+    let cache = shared().join("cache");
+    assert!(cache.join("kiln").is_dir(), "is this the cache?");
+    assert_eq!(files_with(&secrets, &cache), Vec::<PathBuf>::new(), "the cache has a secret");
     for secret in &secrets {
         assert!(!holds(printed.as_bytes(), needle(secret)), "a secret was printed");
     }

@@ -5,7 +5,7 @@ use crate::disks::partitions;
 use crate::nodes::key_pair;
 use kiln::secrets::{Identities, Place, Secrets};
 use kiln_qemu::Link;
-use kiln_tests::{binary, die, kiln, said, shared};
+use kiln_tests::{binary, die, kiln, said, shared, tool};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -125,6 +125,23 @@ pub(super) fn holds(bytes: &[u8], text: &str) -> bool {
         at += 1;
     }
     false
+}
+
+/// The files below a folder that hold any of these secrets, sorted. grep(1) looks: the folders may be large.
+pub(super) fn files_with(secrets: &[String], folder: &Path) -> Vec<PathBuf> {
+    let wanted = tempfile::tempdir().unwrap();
+    let needles: Vec<&str> = secrets.iter().map(|secret| needle(secret)).collect();
+    let file = wanted.path().join("needles");
+    fs::write(&file, needles.join("\n")).unwrap();
+    let mut command = tool("grep", "grep");
+    command.env("LC_ALL", "C").args(["-r", "-l", "-a", "-F", "-f"]).args([&file, folder]);
+    let output = command.output().unwrap();
+    // 1: none; 2: it could not look.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", said(&output));
+    let mut found: Vec<PathBuf> =
+        String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect();
+    found.sort();
+    found
 }
 
 /// The bytes of a disk's seed partition.
