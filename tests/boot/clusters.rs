@@ -9,15 +9,14 @@ mod standins;
 
 use crate::cable::{Node, side_door, write};
 use crate::disks::signature;
-use crate::nodes::{self, key_pair};
+use crate::nodes;
+use crate::user::{done, identity, kiln_in};
 use kiln_qemu::Link;
-use kiln_tests::{die, kiln, said, shared, top};
+use kiln_tests::{die, shared, top};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// The key that all examples let in; nobody has its private half.
@@ -102,21 +101,20 @@ impl Lab {
     /// has what can't be fetched; amd64 where it says arm64, as it says itself.
     fn new(example: &'static Example) -> Self {
         let top = shared().join("clusters").join(example.name);
-        let here = Self { example, key: key_pair(&made(&top), "key"), top };
+        let here = Self { example, key: identity(&top), top };
         side_door(&here.top.join("lab"));
         standins::write_all(&here.top.join("artefacts"));
-        let _ = fs::remove_file(here.top.join("identity"));
-        fs::copy(&here.key, here.top.join("identity")).unwrap();
         let from = top_of(example);
         copy_folders(&from, &here.top);
         write(&here.top.join("cluster.yaml"), &here.edited(&from));
-        here.done(&["check"]);
-        here.done(&["secrets", "init"]);
+        let run = |words: &[&str], input: &str| done(kiln_in(&here.top).args(words), input);
+        run(&["check"], "");
+        run(&["secrets", "init"], "");
         for (name, value) in example.secrets {
-            here.kiln(&["secrets", "set", name], value);
+            run(&["secrets", "set", name], value);
         }
-        here.done(&["lock"]);
-        here.done(&["build", "-o", "dist"]);
+        run(&["lock"], "");
+        run(&["build", "-o", "dist"], "");
         here
     }
 
@@ -131,24 +129,6 @@ impl Lab {
             text = text.replace(from, to);
         }
         text + "artefacts: [./artefacts]\n"
-    }
-
-    /// `kiln` with the identity of this test, and without anybody else's.
-    fn kiln(&self, words: &[&str], input: &str) -> String {
-        let mut command: Command = kiln();
-        command.args(words).current_dir(&self.top).env("HOME", &self.top);
-        command.env("KILN_IDENTITY", self.top.join("identity"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|e| die(&format!("{command:?}: {e}")));
-        // Who needs nothing may have ended before it is there.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn done(&self, words: &[&str]) -> String {
-        self.kiln(words, "")
     }
 
     fn output(&self) -> PathBuf {

@@ -7,8 +7,9 @@ mod processes;
 
 use crate::cable::{expect, healthy};
 use crate::disks::folder;
+use crate::user::done;
 use kiln_tests::shared;
-use lab::{Lab, done, files_with, holds, needle, seed, told_no_process};
+use lab::{Lab, files_with, holds, needle, seed, told_no_process};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -33,7 +34,7 @@ fn secrets_are_where_they_must_be_and_nowhere_else() {
         &["plan", "-v"],
         &["build", "-v", "-o", "dist"],
     ] {
-        printed += &done(lab.kiln().args(words));
+        printed += &done(lab.kiln().args(words), "");
     }
     let found = files_with(&secrets, &lab.top);
     for path in &found {

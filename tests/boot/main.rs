@@ -24,4 +24,5 @@ mod own;
 mod seed;
 mod ssh;
 mod stock;
+mod user;
 mod verb;

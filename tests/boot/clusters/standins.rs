@@ -2,9 +2,10 @@
 //! published, with the digests beside them as their publishers write those.
 
 use crate::cable::write;
-use kiln_tests::{binary, die, succeed, tool, top};
+use crate::nodes::digest;
+use crate::user::publish_k3s;
+use kiln_tests::{die, succeed, tool, top};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -47,14 +48,7 @@ exec systemd-notify --ready --exec ';' sleep infinity
 
 /// Writes all of them into a folder of artefacts.
 pub(super) fn write_all(folder: &Path) {
-    let release = folder.join("k3s-io/k3s/releases/download").join(version("k3s-flux"));
-    made(&release);
-    let standin = binary().with_file_name("k3s-standin");
-    let bytes = fs::read(&standin).unwrap_or_else(|e| {
-        die(&format!("{}: {e}: run `cargo test --no-run --workspace` first", standin.display()))
-    });
-    fs::write(release.join("k3s"), &bytes).unwrap();
-    write(&release.join("sha256sum-amd64.txt"), &format!("{}  k3s\n", digest(&release.join("k3s"))));
+    publish_k3s(folder, &version("k3s-flux"));
 
     let version = default_of("tailscale", "/settings/version/default");
     let name = format!("tailscale_{version}_amd64");
@@ -113,10 +107,6 @@ fn packed(folder: &Path, name: &str, programs: &[(&str, &str)]) -> std::path::Pa
 fn tar(folder: &Path, name: &str, content: &str) {
     let plain = ["--sort=name", "--owner=0", "--group=0", "--mtime=@0", "--use-compress-program=gzip -n"];
     succeed(tool("tar", "tar").args(plain).args(["-cf", name, content]).current_dir(folder));
-}
-
-fn digest(path: &Path) -> String {
-    Sha256::digest(fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn made(folder: &Path) {

@@ -2,20 +2,16 @@
 
 use crate::cable::{Node, side_door, write};
 use crate::disks::partitions;
-use crate::nodes::key_pair;
+use crate::user::{done, identity, kiln_in, publish_k3s};
 use kiln::secrets::{Identities, Place, Secrets};
 use kiln_qemu::Link;
-use kiln_tests::{binary, die, kiln, said, shared, tool};
-use sha2::{Digest, Sha256};
+use kiln_tests::{said, shared, tool};
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CARDS: [&str; 2] = ["52:54:00:6b:6a:01", "52:54:00:6b:6a:02"];
-/// Where the artefacts' folder has what k3s is published as.
-const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.33.5+k3s1";
-
 /// Divides the waits of the join supervisor: a test has no half minute for each of them.
 const HASTE: &str = "[Service]\nEnvironment=KILN_JOIN_HASTE=10\n";
 /// Keeps what `ps` would have shown, and more, from the start of systemd on: arguments and environments of all processes,
@@ -41,20 +37,9 @@ impl Lab {
         fs::create_dir_all(units.join("kiln-join.service.d")).unwrap();
         write(&units.join("kiln-join.service.d/haste.conf"), HASTE);
         write(&units.join("process-list.service"), LISTER);
-        let key = key_pair(&top, "key");
+        let key = identity(&top);
         let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-        // An age identity is an SSH key, too: the one of the test.
-        let _ = fs::remove_file(top.join("identity"));
-        fs::copy(&key, top.join("identity")).unwrap();
-        let release = top.join(RELEASE);
-        fs::create_dir_all(&release).unwrap();
-        let standin = binary().with_file_name("k3s-standin");
-        let bytes = fs::read(&standin).unwrap_or_else(|e| {
-            die(&format!("{}: {e}: run `cargo test --no-run --workspace` first", standin.display()))
-        });
-        fs::write(release.join("k3s"), &bytes).unwrap();
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(release.join("sha256sum-amd64.txt"), format!("{digest}  k3s\n")).unwrap();
+        publish_k3s(&top.join("artefacts"), "v1.33.5+k3s1");
         let [one, two] = CARDS;
         let cluster = format!(
             "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.33.5+k3s1, tls_san: [{endpoint}]}}\n\
@@ -66,17 +51,15 @@ impl Lab {
         );
         write(&top.join("cluster.yaml"), &cluster);
         let lab = Self { top, key };
-        done(lab.kiln().args(["secrets", "init"]));
-        done(lab.kiln().arg("lock"));
-        done(lab.kiln().args(["build", "-o", "dist"]));
+        done(lab.kiln().args(["secrets", "init"]), "");
+        done(lab.kiln().arg("lock"), "");
+        done(lab.kiln().args(["build", "-o", "dist"]), "");
         lab
     }
 
-    /// `kiln` with the identity of this test, and without anybody else's.
+    /// `kiln` of its user.
     pub(super) fn kiln(&self) -> Command {
-        let mut command = kiln();
-        command.current_dir(&self.top).env("HOME", &self.top).env("KILN_IDENTITY", self.top.join("identity"));
-        command
+        kiln_in(&self.top)
     }
 
     /// The server and the agent on a cable, with their disks in a folder; both are off.
@@ -98,13 +81,6 @@ impl Lab {
     pub(super) fn secrets(&self) -> Vec<String> {
         self.opened().values().map(|(_, secret)| secret.expose().to_owned()).collect()
     }
-}
-
-/// What a command says; it must succeed.
-pub(super) fn done(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| die(&format!("{command:?}: {e}")));
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
 /// A line of a secret that is looked for: keys have several, and their first is everybody's.

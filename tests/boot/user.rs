@@ -1,0 +1,48 @@
+//! A user with a folder: an identity of age that is the run's SSH key, and artefacts where they are published.
+
+use crate::nodes::{digest, key_pair};
+use kiln_tests::{binary, die, kiln, said};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The key pair of the user of a folder, which is made when it is not there; it opens the cluster's secrets, too.
+pub(crate) fn identity(folder: &Path) -> PathBuf {
+    fs::create_dir_all(folder).unwrap();
+    let key = key_pair(folder, "key");
+    let _ = fs::remove_file(folder.join("identity"));
+    fs::copy(&key, folder.join("identity")).unwrap();
+    key
+}
+
+/// `kiln` in that folder with its user's identity, and without anybody else's.
+pub(crate) fn kiln_in(folder: &Path) -> Command {
+    let mut command = kiln();
+    command.current_dir(folder).env("HOME", folder).env("KILN_IDENTITY", folder.join("identity"));
+    command
+}
+
+/// Runs a command that is given `input`; it must succeed. What it printed, its messages last.
+pub(crate) fn done(command: &mut Command, input: &str) -> String {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| die(&format!("{command:?}: {e}")));
+    // Who needs nothing may have ended before it is there.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
+
+/// Puts the stand-in for k3s into a folder of artefacts, as that release of k3s, with its digest beside it.
+pub(crate) fn publish_k3s(artefacts: &Path, version: &str) {
+    let release = artefacts.join("k3s-io/k3s/releases/download").join(version);
+    fs::create_dir_all(&release).unwrap();
+    let standin = binary().with_file_name("k3s-standin");
+    let copied = fs::copy(&standin, release.join("k3s"));
+    copied.unwrap_or_else(|e| {
+        die(&format!("{}: {e}: run `cargo test --no-run --workspace` first", standin.display()))
+    });
+    fs::write(release.join("sha256sum-amd64.txt"), format!("{}  k3s\n", digest(&release.join("k3s"))))
+        .unwrap();
+}
