@@ -66,14 +66,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Two processors, 2048 MiB, a captured console, the end instead of a reboot, and nothing else.
+    /// Two processors (one where they are translated), 2048 MiB, a captured console, the end instead of a reboot, and nothing
+    /// else.
+    ///
+    /// A translated processor is a thread of the host. Where that waits for a core, its guest's timers may stop for minutes,
+    /// and the other processor waits for it in vain ("rcu_preempt kthread timer wakeup didn't happen").
     pub fn new(firmware: Firmware, accelerator: Accelerator) -> Self {
         Self {
             firmware,
             kernel: None,
             reboot: false,
             accelerator,
-            cpus: 2,
+            cpus: if accelerator == Accelerator::Tcg { 1 } else { 2 },
             memory_mib: 2048,
             disks: Vec::new(),
             cards: Vec::new(),

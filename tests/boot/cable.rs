@@ -1,7 +1,7 @@
 //! Nodes on a cable, each with a side door for the test.
 
 use crate::disks::copy_to;
-use crate::nodes::{CPUS, PORT, accelerator, patience, report};
+use crate::nodes::{PORT, accelerator, patience, report};
 use crate::ssh::{With, ask};
 use kiln_qemu::{Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
 use kiln_tests::{die, said};
@@ -57,7 +57,6 @@ impl Node {
             cards: vec![Card::Link(link), Card::User(network)],
             ports: vec![PORT.to_owned()],
             reboot: true,
-            cpus: CPUS,
             ..Machine::new(firmware, accelerator())
         };
         Self { machine, disk, ssh, key: key.to_owned() }

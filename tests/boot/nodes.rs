@@ -18,10 +18,6 @@ pub(crate) const PORT: &str = "org.kiln.report";
 /// Size of the disk that an image is booted on (bytes).
 pub(crate) const DISK: u64 = 16 << 30;
 
-/// Processors of a machine that boots from UEFI. Two of such machines run at a time, on two cores: with more, a translated
-/// processor may wait so long for a core that the guest's timers stop ("rcu_preempt kthread timer wakeup didn't happen").
-pub(crate) const CPUS: u16 = 1;
-
 /// Under translation a boot takes a minute on two free cores.
 pub(crate) fn patience() -> Instant {
     Instant::now() + Duration::from_secs(400)
@@ -171,7 +167,6 @@ pub(crate) fn machine(image: &Path, address: Ipv4Addr, ssh: u16) -> Machine {
             ..Network::default()
         })],
         ports: vec![PORT.to_owned()],
-        cpus: CPUS,
         ..Machine::new(Firmware::find().unwrap_or_else(|e| die(&e.to_string())), accelerator())
     }
 }

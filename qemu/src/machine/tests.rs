@@ -26,7 +26,7 @@ fn more(machine: &Machine) -> String {
 fn bare_machine() {
     let arguments = bare().arguments(Path::new("/run/m")).unwrap();
     let wanted = "-nodefaults -no-user-config -display none -no-reboot -machine q35 \
-        -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -object rng-builtin,id=rng0 -device virtio-rng-pci,rng=rng0";
+        -accel tcg,thread=multi -cpu max -smp 1 -m 2048 -object rng-builtin,id=rng0 -device virtio-rng-pci,rng=rng0";
     assert_eq!(arguments.join(" "), wanted);
 }
 
@@ -207,7 +207,7 @@ fn kernels_links_and_the_rest() {
         ..Machine { firmware, ..bare() }
     };
     let wanted = [
-        "-nodefaults -no-user-config -display none -machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048",
+        "-nodefaults -no-user-config -display none -machine q35 -accel tcg,thread=multi -cpu max -smp 1 -m 2048",
         "-kernel /k -initrd /i -append console=ttyS0 quiet",
         "-object rng-builtin,id=rng0 -device virtio-rng-pci,rng=rng0",
         "-chardev socket,id=qmp,path=/run/m/qmp.sock -mon chardev=qmp,mode=control",
