@@ -2,6 +2,7 @@
 
 pub mod choose;
 pub mod cmdline;
+pub mod credentials;
 pub mod encryption;
 pub mod event;
 pub mod glob;
