@@ -5,7 +5,7 @@ mod config;
 mod store;
 
 use crate::console::announce;
-use crate::handed;
+use crate::handed::{self, Handed};
 use kiln_contract::iscsi::Target;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,17 +18,20 @@ const CONFIG: &str = "/etc/rtslib-fb-target/saveconfig.json";
 
 /// Makes and writes; fails when something could not be made. What could be is served nevertheless.
 pub(crate) fn run() -> ExitCode {
-    let handoff = match handed::read() {
-        Ok(handoff) => handoff,
+    let Handed { mut handoff, missing } = match handed::read() {
+        Ok(handed) => handed,
         Err(error) => {
             eprintln!("kiln-firstboot target: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let Some(target) = handoff.iscsi.as_ref().and_then(|iscsi| iscsi.target.clone()) else {
+    let Some(mut target) = handoff.iscsi.take().and_then(|iscsi| iscsi.target) else {
         return ExitCode::SUCCESS;
     };
     let mut problems = Vec::new();
+    if let Some(missing) = missing.filter(|_| keep_out(&mut target)) {
+        problems.push(missing.to_string());
+    }
     let mut served = Target { luns: Vec::new(), ..target.clone() };
     let mut paths = Vec::new();
     match store::open(&target.store, &handoff.disks) {
@@ -54,6 +57,17 @@ pub(crate) fn run() -> ExitCode {
         tell(problem);
     }
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Takes those off the lists who must prove who they are, which nothing is there to compare with; true when there were any.
+fn keep_out(target: &mut Target) -> bool {
+    let mut kept_out = 0;
+    for initiators in target.luns.iter_mut().map(|lun| &mut lun.initiators) {
+        let before = initiators.len();
+        initiators.retain(|initiator| initiator.chap.is_none());
+        kept_out += before - initiators.len();
+    }
+    kept_out > 0
 }
 
 fn tell(what: &str) {
