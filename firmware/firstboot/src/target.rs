@@ -86,3 +86,28 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::keep_out;
+    use kiln_contract::iscsi::Target;
+
+    /// Nobody gets in with an empty password, and who needs none is served.
+    #[test]
+    fn who_must_prove_who_he_is_is_kept_out() {
+        let initiator = |name: &str, chap: &str| format!(r#"{{"name": "iqn.2025-01.home:{name}"{chap}}}"#);
+        let chap = r#", "chap": {"initiator": {"user": "", "password": ""}}"#;
+        let text = format!(
+            r#"{{"name": "iqn.2025-01.home:y", "listen": "0.0.0.0", "port": 3260, "store": {{"folder": "/srv/luns"}}, "luns": [
+                {{"name": "one", "lun": 0, "bytes": 1048576, "serial": "00000000-0000-0000-0000-000000000001",
+                  "initiators": [{}, {}]}}]}}"#,
+            initiator("a", chap),
+            initiator("b", "")
+        );
+        let mut target: Target = serde_json::from_str(&text).unwrap();
+        assert!(keep_out(&mut target));
+        let left: Vec<&str> = target.luns[0].initiators.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(left, ["iqn.2025-01.home:b"]);
+        assert!(!keep_out(&mut target));
+    }
+}

@@ -1,13 +1,14 @@
 use super::{Edit, Removal, SECTOR, Whereabouts};
 use crate::choose::tests::handoff;
 use crate::handoff::Handoff;
-use crate::iscsi::{Chap, Credentials, Initiator, Iscsi, Lun, ServedLun, Store, Target, credential_fault};
+use crate::iscsi::{Chap, Credentials, Initiator, Iscsi, Lun, ServedLun, Target, credential_fault};
 use crate::policy::FileSystem;
 use crate::secret::Secret;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use uuid::Uuid;
 
 const ID: Uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+const TARGET: &str = r#"{"name": "iqn.2025-01.home:y", "listen": "0.0.0.0", "port": 3260, "store": {"folder": "/srv/luns"}, "luns": []}"#;
 
 /// A document whose LUN and target have these names and passwords: the first two of the LUN, the others of initiators.
 fn document(words: &[(String, String)]) -> Handoff {
@@ -37,13 +38,8 @@ fn document(words: &[(String, String)]) -> Handoff {
     initiators.push(Initiator { name: "iqn.1993-08.org.debian:01:c".to_owned(), chap: None });
     let served =
         ServedLun { name: "one".to_owned(), lun: 0, bytes: 1 << 20, serial: Uuid::from_u128(3), initiators };
-    let target = Target {
-        name: "iqn.2025-01.home:y".to_owned(),
-        listen: "0.0.0.0".to_owned(),
-        port: 3260,
-        store: Store::Folder("/srv/luns".to_owned()),
-        luns: vec![served],
-    };
+    let mut target: Target = serde_json::from_str(TARGET).unwrap();
+    target.luns.push(served);
     let mut handoff = handoff(&[], &[]);
     // Where names of others look like keys of ours.
     handoff.cluster.name = "\"password\": \"user\"".to_owned();

@@ -2,7 +2,7 @@ use super::{Found, Kept, VERSION, is_in, keep, move_out, read, restore, steps, t
 use crate::disks::tests::handoff;
 use kiln_contract::credentials::Whereabouts;
 use kiln_contract::handoff::Handoff;
-use kiln_contract::iscsi::{Chap, Credentials, Initiator, Iscsi, ServedLun, Store, Target};
+use kiln_contract::iscsi::{Chap, Credentials, Initiator, Iscsi, ServedLun, Target};
 use kiln_contract::secret::Secret;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 const PASSWORDS: [&str; 4] =
     ["plain-password-1", r#"with "quotes" and \ in it"#, r#"\\\"\"\\"#, "nnnnnnnnnnnn"];
+const TARGET: &str = r#"{"name": "iqn.2025-01.home:y", "listen": "0.0.0.0", "port": 3260, "store": {"folder": "/srv/luns"}, "luns": []}"#;
 
 fn credentials() -> Vec<Credentials> {
     let one =
@@ -32,13 +33,8 @@ fn document() -> Handoff {
         serial: Uuid::from_u128(3),
         initiators: initiators.collect(),
     };
-    let target = Target {
-        name: "iqn.2025-01.home:y".to_owned(),
-        listen: "0.0.0.0".to_owned(),
-        port: 3260,
-        store: Store::Folder("/srv/luns".to_owned()),
-        luns: vec![lun],
-    };
+    let mut target: Target = serde_json::from_str(TARGET).unwrap();
+    target.luns.push(lun);
     let mut handoff = handoff(1);
     handoff.credentials = Some(Whereabouts::Seed);
     let initiator = "iqn.1993-08.org.debian:01:a".to_owned();
