@@ -2,6 +2,7 @@
 
 use crate::cable::{Node, side_door, write};
 use crate::disks::partitions;
+use crate::nodes::remove_images;
 use crate::user::{done, identity, kiln_in, publish_k3s};
 use kiln::secrets::{Identities, Place, Secrets};
 use kiln_qemu::Link;
@@ -24,6 +25,12 @@ const LISTER: &str = "[Unit]\nDescription=Process lists\nDefaultDependencies=no\
 pub(super) struct Lab {
     pub(super) top: PathBuf,
     pub(super) key: PathBuf,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        remove_images(&self.top.join("dist"));
+    }
 }
 
 impl Lab {
