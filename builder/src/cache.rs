@@ -8,6 +8,9 @@
 //! | `blobs/ab/…` | built things | BLAKE3 of what they were made of |
 //! | `indexes/ab/…` | decompressed package indices | SHA-256 of the bytes |
 //!
+//! What was built is looked up again and again while clusters change, and is large: [`Cache::trim`] keeps it within a limit.
+//! Downloads stay, because a mirror may have dropped them.
+//!
 //! A file appears under its final name whole, by rename, and is never changed after that; so readers need
 //! no lock. Nothing is flushed to the disk: after a power cut a file can be short, and sizes are checked at
 //! every use. A digest is checked when a file comes in and again when the caller asks for it
@@ -19,6 +22,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// From so many bytes on a file is better removed than replaced.
 const LARGE: u64 = 1 << 20;
@@ -135,7 +139,7 @@ impl Cache {
     /// Keeps bytes that are at hand, and says where.
     pub fn insert(&self, bytes: &[u8]) -> Result<PathBuf, Error> {
         let name = Sha256::of(bytes).to_string();
-        self.store("sha256", &name, |file| io::Write::write_all(file, bytes))
+        self.store("sha256", &name, |file| io::Write::write_all(file, bytes)).map(|(path, _)| path)
     }
 
     /// A file for bytes whose digest is not known before they are all there; it goes when it is dropped.
@@ -175,7 +179,7 @@ impl Cache {
 
     /// The built thing with this key (hexadecimal), if there is one.
     pub fn blob(&self, key: &str) -> Option<File> {
-        File::open(self.path_of("blobs", key)).ok()
+        used(&self.path_of("blobs", key))
     }
 
     /// Keeps a built thing: `write` fills the file, which then appears under `key` (hexadecimal).
@@ -184,13 +188,12 @@ impl Cache {
         key: &str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, Error> {
-        let path = self.store("blobs", key, write)?;
-        File::open(&path).map_err(|fault| Error::io("read", &path, fault))
+        self.store("blobs", key, write).map(|(_, file)| file)
     }
 
     /// The decompressed content of the package with this digest, if it was kept.
     pub fn unpacked(&self, package: &Sha256) -> Option<File> {
-        File::open(self.path_of("unpacked", &package.to_string())).ok()
+        used(&self.path_of("unpacked", &package.to_string()))
     }
 
     /// Keeps the decompressed content of a package.
@@ -199,8 +202,7 @@ impl Cache {
         package: &Sha256,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, Error> {
-        let path = self.store("unpacked", &package.to_string(), write)?;
-        File::open(&path).map_err(|fault| Error::io("read", &path, fault))
+        self.store("unpacked", &package.to_string(), write).map(|(_, file)| file)
     }
 
     /// The text of a package index with this digest, if it was kept and has this size.
@@ -222,21 +224,24 @@ impl Cache {
         self.root.join(shelf).join(folder.chars().map(safe).collect::<String>()).join(name)
     }
 
+    /// Writes a file and gives it its name: where it is, and the file for reading.
     fn store(
         &self,
         shelf: &str,
         name: &str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> Result<PathBuf, Error> {
+    ) -> Result<(PathBuf, File), Error> {
         let path = self.path_of(shelf, name);
         let folder = path.parent().unwrap_or(&self.root);
         make_folder(folder)?;
         let written = |fault| Error::io("write", &path, fault);
         let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(written)?;
         write(temporary.as_file_mut()).map_err(written)?;
-        make_way(&path, temporary.as_file());
+        // Once it has its name another run may remove it.
+        let file = File::open(temporary.path()).map_err(written)?;
+        make_way(&path, &file);
         temporary.persist(&path).map_err(|fault| written(fault.error))?;
-        Ok(path)
+        Ok((path, file))
     }
 }
 
@@ -270,6 +275,20 @@ fn make_way(path: &Path, file: &File) {
     }
 }
 
+/// The time that files are told to be used at, and that [`Cache::trim`] is told.
+#[expect(clippy::disallowed_methods, reason = "when a file was used last never becomes bytes of an image")]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Opens what is to be used again, and notes that it is: [`Cache::trim`] goes by the time of change.
+fn used(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    // A cache that may only be read is none that may be trimmed.
+    let _ = file.set_modified(now());
+    Some(file)
+}
+
 fn make_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(|fault| Error::io("create", path, fault))
 }
@@ -298,3 +317,6 @@ fn digest_of(path: &Path) -> Result<Sha256, Error> {
 
 #[cfg(test)]
 mod tests;
+mod trim;
+
+pub use trim::{LIMIT, Trimmed};

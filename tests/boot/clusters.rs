@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 /// The key that all examples let in; nobody has its private half.
 const KEY: &str =
@@ -96,6 +96,12 @@ struct Lab {
     key: PathBuf,
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        nodes::remove_images(&self.output());
+    }
+}
+
 impl Lab {
     /// Builds it: the example's file with the run's key in the place of its own, a way in for the test, and the folder that
     /// has what can't be fetched; amd64 where it says arm64, as it says itself.
@@ -149,19 +155,19 @@ impl Lab {
     }
 }
 
-fn flux() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| Lab::new(&FLUX))
+fn flux() -> Arc<Lab> {
+    static LAB: nodes::Shared<Lab> = nodes::Shared::new();
+    LAB.hold(|| Lab::new(&FLUX))
 }
 
-fn pi() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| Lab::new(&PI))
+fn pi() -> Arc<Lab> {
+    static LAB: nodes::Shared<Lab> = nodes::Shared::new();
+    LAB.hold(|| Lab::new(&PI))
 }
 
-fn ceph() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| Lab::new(&CEPH))
+fn ceph() -> Arc<Lab> {
+    static LAB: nodes::Shared<Lab> = nodes::Shared::new();
+    LAB.hold(|| Lab::new(&CEPH))
 }
 
 fn top_of(example: &Example) -> PathBuf {

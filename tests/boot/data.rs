@@ -10,7 +10,7 @@ use crate::direct::kernel_of;
 use crate::disks::{data, partitions, signature};
 use crate::early::{Boot, run, until_system_with};
 use crate::ext4;
-use crate::nodes::{Site, built};
+use crate::nodes::{Shared, Site, built};
 use crate::own::table_is_sound;
 use crate::seed::handoff;
 use kiln_qemu::{Bus, Disk, Kernel, Source};
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Kiln's own type of a data disk's one partition, from its documented numbers.
 const DATA: &str = "2f1a5b0c-7d3e-5f60-9a41-6b696c6e0002";
@@ -98,14 +98,14 @@ fn cluster(example: &str, name: &str, nodes: &str) -> String {
     renamed + nodes
 }
 
-fn site() -> &'static Site {
-    static SITE: OnceLock<Site> = OnceLock::new();
-    SITE.get_or_init(|| built("boot-data", |example| cluster(&example, "data", NODES)))
+/// The images of these tests. A test holds them from its start to its end; what it calls takes them from here, too.
+fn site() -> Arc<Site> {
+    static SITE: Shared<Site> = Shared::new();
+    SITE.hold(|| built("boot-data", &[], |example| cluster(&example, "data", NODES)))
 }
 
-fn other() -> &'static Site {
-    static SITE: OnceLock<Site> = OnceLock::new();
-    SITE.get_or_init(|| built("boot-data-other", |example| cluster(&example, "other", OTHER)))
+fn other() -> Site {
+    built("boot-data-other", &[], |example| cluster(&example, "other", OTHER))
 }
 
 /// What starts a node, taken out of its image once a run: nodes that format disks in other ways have other roots.
@@ -134,8 +134,8 @@ fn boot(node: &str, disks: &[Disk]) -> Boot {
 
 /// The same with more words on the kernel's command line.
 fn boot_with(node: &str, disks: &[Disk], words: &str) -> Boot {
-    let disks = [&[fresh(site(), node)], disks].concat();
-    run(&until_system_with(&kernel(site(), node), &disks, words))
+    let disks = [&[fresh(&site(), node)], disks].concat();
+    run(&until_system_with(&kernel(&site(), node), &disks, words))
 }
 
 /// Blank virtio disks of [`BYTES`].

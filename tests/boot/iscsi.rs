@@ -3,12 +3,12 @@
 
 use crate::cable::{Node, expect, healthy, settled, side_door, write};
 use crate::disks::{data, folder};
-use crate::nodes::key_pair;
+use crate::nodes::{Shared, key_pair, remove_images};
 use kiln_qemu::{Bus, Disk, Link, Running};
 use kiln_tests::{build, shared};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The disk of the volume group: its serial number, and its size.
@@ -28,6 +28,12 @@ struct Lab {
     key: PathBuf,
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        remove_images(&self.output);
+    }
+}
+
 impl Lab {
     /// A node of it, with its disk in a folder, on this end of a cable.
     fn node(&self, name: &str, folder: &Path, link: Link) -> Node {
@@ -37,9 +43,9 @@ impl Lab {
 
 /// All nodes share one root. A second card of each, which their user gives an address in an overlay of his own, leads to
 /// this test.
-fn lab() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| {
+fn lab() -> Arc<Lab> {
+    static LAB: Shared<Lab> = Shared::new();
+    LAB.hold(|| {
         let top = shared().join("iscsi");
         side_door(&top.join("lab"));
         let key = key_pair(&top, "key");
@@ -74,12 +80,12 @@ fn lab() -> &'static Lab {
 /// Wrong password, right password, a LUN that is not ours, a target that goes and comes back, a second boot.
 #[test]
 fn a_lun_is_mounted_and_stays_through_everything() {
-    let folder = folder();
+    let (lab, folder) = (lab(), folder());
     let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
     let (_, disk) = data(folder.path(), "group.img", GROUP, Bus::Virtio);
     let storage =
-        lab().node("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
-    let worker = lab().node("worker", folder.path(), two);
+        lab.node("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
+    let worker = lab.node("worker", folder.path(), two);
 
     let mut serving = storage.machine.start().unwrap();
     healthy(&mut serving);
@@ -114,7 +120,7 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     assert_eq!(digest(), foreign, "a LUN that was refused was written to");
     // From here on the passwords are in files of the nodes' own.
     for node in [(&storage, "storage"), (&worker, "worker")] {
-        let said = settled(node.0, &lab().output.join(node.1), &[PASSWORD, MUTUAL]);
+        let said = settled(node.0, &lab.output.join(node.1), &[PASSWORD, MUTUAL]);
         assert!(said.contains("CHAP names and passwords are in /var/lib/kiln/chap.json"), "{said}");
         let mode = node.0.ask("sudo stat -c %a /var/lib/kiln/chap.json");
         assert_eq!(mode, "600\n");
@@ -201,9 +207,9 @@ fn broken_again_and_again(worker: &Node) {
 /// A file as a LUN, for an initiator that is no node: all of it is there when the node reports.
 #[test]
 fn a_file_is_served() {
-    let folder = folder();
+    let (lab, folder) = (lab(), folder());
     let (one, _) = Link::pair(CARDS[2], CARDS[0]).unwrap();
-    let files = lab().node("files", folder.path(), one);
+    let files = lab.node("files", folder.path(), one);
     let mut serving = files.machine.start().unwrap();
     healthy(&mut serving);
     let size = files.ask("sudo stat -c '%s %a' /srv/luns/guest.img");

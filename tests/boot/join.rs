@@ -7,16 +7,17 @@ mod processes;
 
 use crate::cable::{expect, healthy};
 use crate::disks::folder;
+use crate::nodes::Shared;
 use crate::user::done;
 use kiln_tests::shared;
 use lab::{Lab, files_with, holds, needle, seed, told_no_process};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
-fn lab() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| Lab::built("join", "10.8.0.1"))
+fn lab() -> Arc<Lab> {
+    static LAB: Shared<Lab> = Shared::new();
+    LAB.hold(|| Lab::built("join", "10.8.0.1"))
 }
 
 /// Nobody but the owner can read a seed or an image of one, and nothing else that was built or printed has a secret.

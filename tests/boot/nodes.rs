@@ -9,7 +9,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The port that a node reports on; a test says it in its own words, as a user's tool would have to.
@@ -23,6 +23,33 @@ pub(crate) fn patience() -> Instant {
     Instant::now() + Duration::from_secs(400)
 }
 
+/// What tests of one room share, for as long as one of them holds it: images are half a gigabyte each, and built again from
+/// the cache in seconds.
+pub(crate) struct Shared<T>(Mutex<Weak<T>>);
+
+impl<T> Shared<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    /// What another test holds, else a new one.
+    pub(crate) fn hold(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(make());
+            *held = Arc::downgrade(&made);
+            made
+        })
+    }
+}
+
+/// Removes what `kiln build` wrote, so that disks of CI last. A failing test leaves it to be looked at.
+pub(crate) fn remove_images(output: &Path) {
+    if !std::thread::panicking() {
+        let _ = fs::remove_dir_all(output);
+    }
+}
+
 /// The built example and the key pair that it lets in.
 pub(crate) struct Site {
     /// Where `kiln build` wrote.
@@ -31,6 +58,12 @@ pub(crate) struct Site {
     pub(crate) key: PathBuf,
     /// A private key that nobody knows.
     pub(crate) stranger: PathBuf,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        remove_images(&self.output);
+    }
 }
 
 impl Site {
@@ -48,14 +81,14 @@ impl Site {
 /// The example, with this run's key in place of its own, built.
 pub(crate) fn site() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
-    SITE.get_or_init(|| built("boot", |cluster| cluster))
+    SITE.get_or_init(|| built("boot", &[], |cluster| cluster))
 }
 
 /// The same for disks with sectors of 4096 bytes.
 pub(crate) fn large_sectors() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
     SITE.get_or_init(|| {
-        built("boot-large-sectors", |cluster| {
+        built("boot-large-sectors", &["k3s1"], |cluster| {
             let large = cluster.replace("    network:", "    sector_size: 4096\n    network:");
             assert_ne!(large, cluster, "the example no longer has nodes with networks:\n{cluster}");
             large
@@ -67,7 +100,7 @@ pub(crate) fn large_sectors() -> &'static Site {
 pub(crate) fn longhorn() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
     SITE.get_or_init(|| {
-        built("boot-longhorn", |cluster| {
+        built("boot-longhorn", &["k3s1"], |cluster| {
             let rule = "{ name: sdf, match: { max_size: 2GiB }, count: 3, use: longhorn, tags: [ssd] }";
             let network = "    network: { address: 192.168.86.71/24";
             let with = cluster.replace(network, &format!("    disks: {{ data: [{rule}] }}\n{network}"));
@@ -81,7 +114,7 @@ pub(crate) fn longhorn() -> &'static Site {
 pub(crate) fn encrypted() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
     SITE.get_or_init(|| {
-        built("boot-encrypted", |cluster| {
+        built("boot-encrypted", &["k3s1"], |cluster| {
             format!(
                 "{cluster}\nmemory: {{ zram: 25% }}\ndisks:\n  system: {{ swap: 256MiB, encrypt: auto }}\n  data:\n    \
                  - {{ name: vault, match: {{ serial: vault }}, use: mount, mount_point: /srv/vault, encrypt: auto }}\n"
@@ -90,8 +123,8 @@ pub(crate) fn encrypted() -> &'static Site {
     })
 }
 
-/// Builds the example, changed by `edit`, in a folder of this name.
-pub(crate) fn built(name: &str, edit: impl FnOnce(String) -> String) -> Site {
+/// Builds the example, changed by `edit`, in a folder of this name: these nodes of it, all when none is named.
+pub(crate) fn built(name: &str, nodes: &[&str], edit: impl FnOnce(String) -> String) -> Site {
     let folder = shared().join(name);
     fs::create_dir_all(&folder).unwrap();
     let key = key_pair(&folder, "key");
@@ -104,7 +137,7 @@ pub(crate) fn built(name: &str, edit: impl FnOnce(String) -> String) -> Site {
     if fs::read_to_string(&path).ok().as_ref() != Some(&cluster) {
         fs::write(&path, cluster).unwrap();
     }
-    build(&folder, ["-f", "cluster.yaml", "-o", "dist"]);
+    build(&folder, [&["-f", "cluster.yaml", "-o", "dist"], nodes].concat());
     Site { output: folder.join("dist"), key, stranger }
 }
 

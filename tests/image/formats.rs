@@ -94,10 +94,11 @@ fn the_kernel_image_is_a_sound_pe_file() {
 
 #[test]
 fn other_forms_hold_the_same_disk() {
-    let folder = shared().join("example");
     let dist = example();
-    build(&folder, ["-o", "forms", "--format", "raw,zst,qcow2", "k3s1"]);
-    let (forms, raw) = (folder.join("forms/k3s1"), dist.join("k3s1/disk.img"));
+    let made = tempfile::tempdir_in(shared()).unwrap();
+    let output = made.path().to_str().unwrap();
+    build(&shared().join("example"), ["-o", output, "--format", "raw,zst,qcow2", "k3s1"]);
+    let (forms, raw) = (made.path().join("k3s1"), dist.join("k3s1/disk.img"));
     let qcow2 = forms.join("disk.qcow2");
     succeed(tool("qemu-img", "qemu-utils").arg("check").arg(&qcow2));
     let compare = ["compare", "-f", "raw", "-F", "qcow2"];

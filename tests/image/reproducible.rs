@@ -1,6 +1,6 @@
 //! Equal inputs, equal bytes: whatever the folder, the time, the user and the number of threads.
 
-use kiln_tests::{binary, example, kiln, root_or_skip, shared, succeed, tool};
+use kiln_tests::{binary, example, kiln, root_or_skip, said, shared, succeed, tool};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,10 +30,23 @@ fn elsewhere(name: &str) -> (PathBuf, PathBuf) {
 #[test]
 fn another_folder_and_one_thread_make_the_same_bytes() {
     let (folder, cache) = elsewhere("a folder with spaces and ü");
+    let shelf = cache.join("kiln/blobs");
+    let old = shelf.join("ab/abcdef");
+    fs::create_dir_all(old.parent().unwrap()).unwrap();
+    fs::write(&old, vec![1; 3 << 20]).unwrap();
+    succeed(tool("touch", "coreutils").args(["-d", "2020-01-01"]).arg(&old));
     let mut command = kiln();
-    command.env("XDG_CACHE_HOME", cache).args(["build", "--fresh", "--threads", "1", "-o", "other"]);
-    succeed(command.current_dir(&folder));
+    command.env("XDG_CACHE_HOME", cache).env("KILN_CACHE_LIMIT", "1MiB");
+    command.args(["build", "-v", "--fresh", "--threads", "1", "-o", "other"]);
+    let output = command.current_dir(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
     assert_eq!(digests(&folder.join("other")), digests(example()));
+    // What earlier builds left made way; what this one made is too much for the limit, and stays.
+    let words = "cache: removed 3.0 MiB that were unused for longest, ";
+    assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{}", said(&output));
+    assert!(!old.exists());
+    let listed = succeed(tool("find", "findutils").arg(&shelf).args(["-type", "f"]));
+    assert!(listed.lines().count() > 2, "{listed}");
     fs::remove_dir_all(folder).unwrap();
 }
 

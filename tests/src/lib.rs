@@ -44,6 +44,8 @@ pub fn binary() -> PathBuf {
 pub fn kiln() -> Command {
     let mut command = Command::new(binary());
     command.env_clear().env("XDG_CACHE_HOME", shared().join("cache")).env("PATH", "/nonexistent");
+    // A run makes some twenty roots, most of them for one test.
+    command.env("KILN_CACHE_LIMIT", "3GiB");
     // Where the host names its mirrors and its proxy is the host's business; pass it through.
     for name in ["KILN_MIRROR", "KILN_ARTEFACTS", "http_proxy", "https_proxy", "SSL_CERT_FILE"] {
         if let Some(value) = std::env::var_os(name) {

@@ -3,6 +3,7 @@ use crate::digest::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 fn cache() -> (tempfile::TempDir, Cache) {
     let folder = tempfile::tempdir().unwrap();
@@ -130,4 +131,48 @@ fn a_cut_download_is_taken_over() {
     let mut text = String::new();
     mine.file().read_to_string(&mut text).unwrap();
     assert_eq!(text, "by");
+}
+
+/// A cache with built things of 1 MiB each, the first unused for longest, and a download that is older still.
+fn filled(ages: &[(&str, u64)]) -> (tempfile::TempDir, Cache, SystemTime) {
+    let (folder, cache) = cache();
+    let now = super::now();
+    for (key, hours) in ages {
+        let stored = cache.store_blob(key, |file| file.write_all(&vec![1; 1 << 20])).unwrap();
+        stored.set_modified(now - Duration::from_secs(hours * 3600)).unwrap();
+    }
+    let download = File::open(cache.insert(b"download").unwrap()).unwrap();
+    download.set_modified(now - Duration::from_secs(90 * 24 * 3600)).unwrap();
+    (folder, cache, now)
+}
+
+#[test]
+fn the_longest_unused_goes_first() {
+    let (_folder, cache, now) = filled(&[("aa", 3), ("bb", 9), ("cc", 1)]);
+    assert_eq!(cache.trim(3 << 20, now).unwrap(), super::Trimmed { files: 0, removed: 0, kept: 3 << 20 });
+    assert_eq!(
+        cache.trim(2 << 20, now).unwrap(),
+        super::Trimmed { files: 1, removed: 1 << 20, kept: 2 << 20 }
+    );
+    assert!(cache.blob("bb").is_none());
+    // Looking a thing up is using it.
+    assert!(cache.blob("aa").is_some());
+    assert_eq!(cache.trim(1 << 20, now).unwrap().files, 1);
+    assert!(cache.blob("aa").is_some() && cache.blob("cc").is_none());
+    assert!(cache.get(&Sha256::of(b"download"), None).unwrap().is_some(), "downloads are never trimmed");
+}
+
+#[test]
+fn what_this_run_used_stays_and_what_is_open_can_be_read() {
+    let (_folder, cache, now) = filled(&[("aa", 3), ("bb", 9)]);
+    let mut open = cache.blob("aa").unwrap();
+    let unfinished = cache.root().join("blobs/aa/.tmp123");
+    fs::write(&unfinished, b"of another run").unwrap();
+    assert_eq!(cache.trim(0, now).unwrap().files, 1);
+    assert!(unfinished.exists() && cache.blob("aa").is_some());
+    assert_eq!(cache.trim(0, super::now() + Duration::from_secs(1)).unwrap().kept, 0);
+    assert!(cache.blob("aa").is_none());
+    let mut bytes = Vec::new();
+    open.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len(), 1 << 20);
 }

@@ -147,15 +147,8 @@ impl<'a> Fetcher<'a> {
             Claim::Here(path) => return Ok(path),
             Claim::Mine(partial) => Part { partial, shown: 0 },
         };
-        let mut tried = Vec::new();
-        for location in &wanted.from {
-            let fetched = self.patiently(wanted, location, || self.try_file(wanted, location, &mut part));
-            match fetched? {
-                Ok(()) => return Ok(part.partial.finish()?),
-                Err(reason) => tried.push(self.note(wanted, location, reason)),
-            }
-        }
-        Err(Error::Nowhere { name: wanted.name.clone(), tried })
+        self.anywhere(&wanted.name, &wanted.from, |location| self.try_file(wanted, location, &mut part))?;
+        Ok(part.partial.finish()?)
     }
 
     /// Fetches bytes whose digest is not known beforehand, at most `limit` of them, from the first place for
@@ -166,49 +159,56 @@ impl<'a> Fetcher<'a> {
         (from, limit): (&[Location], u64),
         mut accept: impl FnMut(Vec<u8>, &Location) -> Result<T, String>,
     ) -> Result<T, Error> {
-        let wanted = Wanted { name: name.to_owned(), from: Vec::new(), size: None, sha256: Sha256::of(&[]) };
+        self.anywhere(name, from, |location| {
+            let answer = self.client.get(location, 0).map_err(End::Fault)?;
+            let mut bytes = Vec::new();
+            let read = answer.bytes.take(limit + 1).read_to_end(&mut bytes);
+            read.map_err(|fault| End::Fault(Fault::Passing(fault.to_string())))?;
+            if bytes.len() as u64 > limit {
+                return Err(End::Fault(Fault::Lasting(format!("it sends more than {limit} bytes"))));
+            }
+            accept(bytes, location).map_err(|reason| End::Fault(Fault::Lasting(reason)))
+        })
+    }
+
+    /// Asks one place after the other until one of them gives.
+    fn anywhere<T>(
+        &self,
+        name: &str,
+        from: &[Location],
+        mut attempt: impl FnMut(&Location) -> Result<T, End>,
+    ) -> Result<T, Error> {
         let mut tried = Vec::new();
         for location in from {
-            let mut bytes = Vec::new();
-            let fetched = self.patiently(&wanted, location, || {
-                bytes.clear();
-                let answer = self.client.get(location, 0).map_err(End::Fault)?;
-                let read = answer.bytes.take(limit + 1).read_to_end(&mut bytes);
-                read.map_err(|fault| End::Fault(Fault::Passing(fault.to_string())))?;
-                if bytes.len() as u64 > limit {
-                    return Err(End::Fault(Fault::Lasting(format!("it sends more than {limit} bytes"))));
+            match self.patiently(name, location, || attempt(location))? {
+                Ok(given) => return Ok(given),
+                Err(reason) => {
+                    let place = location.to_string();
+                    self.progress.message(&format!("{name}: {place}: {reason}"));
+                    tried.push(Tried { place, reason });
                 }
-                Ok(())
-            });
-            let reason = match fetched? {
-                Ok(()) => match accept(std::mem::take(&mut bytes), location) {
-                    Ok(taken) => return Ok(taken),
-                    Err(reason) => reason,
-                },
-                Err(reason) => reason,
-            };
-            tried.push(self.note(&wanted, location, reason));
+            }
         }
-        Err(Error::Nowhere { name: wanted.name, tried })
+        Err(Error::Nowhere { name: name.to_owned(), tried })
     }
 
     /// Asks a place until it gives, or does not in a way that lasts, or patience ends.
-    fn patiently(
+    fn patiently<T>(
         &self,
-        wanted: &Wanted,
+        name: &str,
         location: &Location,
-        mut attempt: impl FnMut() -> Result<(), End>,
-    ) -> Result<Result<(), String>, Error> {
+        mut attempt: impl FnMut() -> Result<T, End>,
+    ) -> Result<Result<T, String>, Error> {
         let mut pause = self.patience.pause;
         for left in (0..self.patience.tries.max(1)).rev() {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled { name: wanted.name.clone() });
+                return Err(Error::Cancelled { name: name.to_owned() });
             }
             if location.server().is_some_and(|server| self.down().contains(server)) {
                 return Ok(Err("it could not be reached before".to_owned()));
             }
             match attempt() {
-                Ok(()) => return Ok(Ok(())),
+                Ok(given) => return Ok(Ok(given)),
                 Err(End::Cache(fault)) => return Err(fault.into()),
                 Err(End::Fault(fault)) if left == 0 || matches!(fault, Fault::Lasting(_)) => {
                     if let (Fault::Unreachable(_), Some(server)) = (&fault, location.server()) {
@@ -246,33 +246,15 @@ impl<'a> Fetcher<'a> {
                 file.set_len(0).map_err(write_fault)?;
             }
             file.seek(SeekFrom::Start(have)).map_err(write_fault)?;
-            let mut buffer = vec![0; 128 << 10];
-            loop {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(End::Fault(Fault::Passing("another download failed".to_owned())));
-                }
-                let read = match answer.bytes.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(read) => &buffer[..read],
-                    Err(fault) => {
-                        let cut = format!("the connection was cut after {have} bytes ({fault})");
-                        return Err(End::Fault(Fault::Passing(cut)));
-                    }
-                };
-                have += read.len() as u64;
-                if have > most {
-                    file.set_len(0).map_err(write_fault)?;
-                    return Err(End::Fault(Fault::Lasting(format!(
-                        "it sends more than the {most} bytes of the file"
-                    ))));
-                }
-                file.write_all(read).map_err(write_fault)?;
-                hashing.write_all(read).map_err(write_fault)?;
+            have = self.receive(&mut answer.bytes, (have, most), |bytes, have| {
+                file.write_all(bytes).map_err(write_fault)?;
+                hashing.write_all(bytes).map_err(write_fault)?;
                 if have > *shown {
                     self.progress.advance(have - *shown);
                     *shown = have;
                 }
-            }
+                Ok(())
+            })?;
         }
         match wanted.size {
             Some(size) if have < size => {
@@ -291,10 +273,33 @@ impl<'a> Fetcher<'a> {
         Err(End::Fault(if resumed { Fault::Passing(wrong) } else { Fault::Lasting(wrong) }))
     }
 
-    fn note(&self, wanted: &Wanted, location: &Location, reason: String) -> Tried {
-        let place = location.to_string();
-        self.progress.message(&format!("{}: {place}: {reason}", wanted.name));
-        Tried { place, reason }
+    /// Takes what a place sends to its end, `have` bytes of the file being there before, `most` the most that it may
+    /// have. `take` gets each piece and how many bytes of the file are there with it. Gives that number at the end.
+    fn receive(
+        &self,
+        bytes: &mut dyn Read,
+        (mut have, most): (u64, u64),
+        mut take: impl FnMut(&[u8], u64) -> Result<(), cache::Error>,
+    ) -> Result<u64, End> {
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(End::Fault(Fault::Passing("another download failed".to_owned())));
+            }
+            let piece = match bytes.read(&mut buffer) {
+                Ok(0) => return Ok(have),
+                Ok(read) => &buffer[..read],
+                Err(fault) => {
+                    let cut = format!("the connection was cut after {have} bytes ({fault})");
+                    return Err(End::Fault(Fault::Passing(cut)));
+                }
+            };
+            have += piece.len() as u64;
+            if have > most {
+                return Err(End::Fault(Fault::Lasting(format!("it sends more than {most} bytes"))));
+            }
+            take(piece, have)?;
+        }
     }
 
     fn down(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {

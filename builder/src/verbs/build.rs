@@ -1,9 +1,9 @@
 //! `kiln build`.
 
-use super::site::{Drawing, Site, cache, size};
+use super::site::{self, Drawing, Site, size};
 use super::{FileArg, plan as plan_verb};
-use crate::cache::{Cache, Check};
-use crate::cluster::Node;
+use crate::cache::{self, Cache, Check, Trimmed};
+use crate::cluster::{self, Node};
 use crate::diag::Ui;
 use crate::execute::document::{File, Manifest, VERSION};
 use crate::execute::inputs::{self, Gathered};
@@ -102,12 +102,13 @@ fn program() -> anyhow::Result<String> {
 
 /// Builds images and seeds.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
-    let start = Instant::now();
+    let (start, began) = (Instant::now(), cache::now());
+    let limit = cache_limit(std::env::var("KILN_CACHE_LIMIT").ok().as_deref())?;
     let site = Site::open(&args.file, ui)?;
     // A name that is not there must not cost a download first.
     site.nodes(&args.nodes)?;
     let output = Output::open(&args.output)?;
-    let cache = cache()?;
+    let cache = site::cache()?;
     let mut lock = match site.read_lock()? {
         Some(lock) => lock,
         None => {
@@ -140,7 +141,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         ui,
     };
     let cache = if args.fresh { cache.with_check(Check::Digest) } else { cache };
-    let made = work.roots(&plan, &cache)?;
+    let made = work.roots(&plan, &cache);
+    // Before the images are written, so that they have the room.
+    let built = plan.roots.iter().any(|root| root.needed);
+    let trimmed = if built { cache.trim(limit, began)? } else { Trimmed::default() };
+    if trimmed.files > 0 {
+        let (removed, kept) = (size(trimmed.removed), size(trimmed.kept));
+        ui.detail(format!(
+            "cache: removed {removed} that were unused for longest, {kept} of built files stay"
+        ));
+    }
+    let made = made?;
     let built = work.nodes(&plan, &made)?;
     let manifest = work.manifest(built)?;
     for node in &plan.nodes {
@@ -167,6 +178,15 @@ pub(super) fn source_date_epoch() -> anyhow::Result<Option<i64>> {
     match date {
         Some(date) => Ok(Some(date)),
         None => bail!("SOURCE_DATE_EPOCH is {text:?}: seconds since 1970 are wanted, up to 2147483647"),
+    }
+}
+
+/// `KILN_CACHE_LIMIT` in bytes, and what is taken when it is not set.
+fn cache_limit(text: Option<&str>) -> anyhow::Result<u64> {
+    let Some(text) = text else { return Ok(cache::LIMIT) };
+    match cluster::parse_size(text) {
+        Ok(limit) => Ok(limit),
+        Err(why) => bail!("KILN_CACHE_LIMIT is {text:?}: {why}; a size such as 20GiB is wanted"),
     }
 }
 
@@ -323,5 +343,20 @@ impl Work<'_> {
         json.push(b'\n');
         self.output.write("manifest.json", &json)?;
         Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cache, cache_limit};
+
+    #[test]
+    fn the_limit_of_the_cache() {
+        assert_eq!(cache_limit(None).unwrap(), cache::LIMIT);
+        assert_eq!(cache_limit(Some("20GiB")).unwrap(), 20 << 30);
+        assert_eq!(
+            cache_limit(Some("20")).unwrap_err().to_string(),
+            "KILN_CACHE_LIMIT is \"20\": its unit is missing; a size such as 20GiB is wanted"
+        );
     }
 }

@@ -39,24 +39,27 @@ fn is_built(lab: &Lab, roots: usize) {
 #[test]
 fn k3s_flux_is_built() {
     let lab = flux();
-    is_built(lab, 2);
-    assert_eq!(artefacts(lab, "k3s1"), BTreeSet::from(["k3s", "tailscale", "tailscaled"].map(str::to_owned)));
-    assert_eq!(artefacts(lab, "k3s2"), BTreeSet::from(["k3s".to_owned()]));
+    is_built(&lab, 2);
+    assert_eq!(
+        artefacts(&lab, "k3s1"),
+        BTreeSet::from(["k3s", "tailscale", "tailscaled"].map(str::to_owned))
+    );
+    assert_eq!(artefacts(&lab, "k3s2"), BTreeSet::from(["k3s".to_owned()]));
 }
 
 #[test]
 fn picluster_is_built() {
     let lab = pi();
-    is_built(lab, 3);
-    assert_eq!(artefacts(lab, "node1"), BTreeSet::from(["minio", "openbao"].map(str::to_owned)));
+    is_built(&lab, 3);
+    assert_eq!(artefacts(&lab, "node1"), BTreeSet::from(["minio", "openbao"].map(str::to_owned)));
     for node in ["node2", "node3"] {
-        assert_eq!(artefacts(lab, node), BTreeSet::from(["k3s".to_owned()]));
+        assert_eq!(artefacts(&lab, node), BTreeSet::from(["k3s".to_owned()]));
     }
 }
 
 #[test]
 fn ha_ceph_is_built() {
     let lab = ceph();
-    is_built(lab, 1);
-    assert_eq!(artefacts(lab, "server-3"), BTreeSet::from(["k3s".to_owned()]));
+    is_built(&lab, 1);
+    assert_eq!(artefacts(&lab, "server-3"), BTreeSet::from(["k3s".to_owned()]));
 }

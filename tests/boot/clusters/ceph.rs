@@ -35,8 +35,8 @@ fn ha_ceph_comes_up() {
     let lab = ceph();
     let folder = folder();
     let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
-    let (first, mut disks) = node(lab, "server-1", (folder.path(), one));
-    let (second, more) = node(lab, "server-2", (folder.path(), two));
+    let (first, mut disks) = node(&lab, "server-1", (folder.path(), one));
+    let (second, more) = node(&lab, "server-2", (folder.path(), two));
     disks.extend(more);
     let before: Vec<String> = disks.iter().map(|path| content(path, &[])).collect();
 

@@ -55,8 +55,8 @@ fn k3s_flux_comes_up() {
     let lab = flux();
     let folder = folder();
     let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
-    let (server, disks) = node(lab, "k3s1", (folder.path(), one));
-    let (agent, _) = node(lab, "k3s2", (folder.path(), two));
+    let (server, disks) = node(&lab, "k3s1", (folder.path(), one));
+    let (agent, _) = node(&lab, "k3s2", (folder.path(), two));
 
     let mut working = agent.machine.start().unwrap();
     let mut serving = server.machine.start().unwrap();

@@ -9,6 +9,7 @@ use kiln_qemu::{Bus, Disk};
 
 #[test]
 fn a_key_stops_what_time_alone_lets_happen() {
+    let _images = site();
     let folder = folder();
     let (path, disk) = data(folder.path(), "old.img", BYTES, Bus::Virtio);
     assert!(Foreign::Ext4.make(&path));
@@ -16,9 +17,9 @@ fn a_key_stops_what_time_alone_lets_happen() {
     let before = content(&path, &[]);
 
     // Nobody's finger is faster than a guest on a busy host.
-    let disks = [fresh(site(), "old"), disk.clone()];
+    let disks = [fresh(&site(), "old"), disk.clone()];
     let mut running =
-        until_system_with(&kernel(site(), "old"), &disks, "kiln.countdown=120").start().unwrap();
+        until_system_with(&kernel(&site(), "old"), &disks, "kiln.countdown=120").start().unwrap();
     running.expect(COUNTDOWN, patience()).unwrap();
     running.send("x").unwrap();
     let stopped = to_the_end(running, |_, _| ());

@@ -23,6 +23,7 @@ fn disks(folder: &Path) -> (Vec<PathBuf>, Vec<Disk>) {
 /// Whoever says its transport is found, made ready, and mounted; one that is left to somebody else keeps every byte.
 #[test]
 fn every_bus_has_disks() {
+    let _images = site();
     let folder = folder();
     let (paths, mut disks) = disks(folder.path());
     let (raw, ceph) = data(folder.path(), "ceph.img", 1 << 30, Bus::Virtio);
@@ -36,9 +37,9 @@ fn every_bus_has_disks() {
     }
 
     // What systemd is left with mounts them, udev with it; /srv is a link to /var/srv.
-    let disks = [&[fresh(site(), "buses")], &disks[..]].concat();
+    let disks = [&[fresh(&site(), "buses")], &disks[..]].concat();
     let machine =
-        machine_of(kernel(site(), "buses"), &disks, "systemd.unit=sysinit.target systemd.show_status=1");
+        machine_of(kernel(&site(), "buses"), &disks, "systemd.unit=sysinit.target systemd.show_status=1");
     let mut running = machine.start().unwrap();
     for point in ["var-srv-archive.mount", "var-srv-stick.mount", "fast.mount", "cloud.mount"] {
         let mounted = [Wanted::Console("Mounted"), Wanted::Console("Failed to mount")];
@@ -58,14 +59,15 @@ fn every_bus_has_disks() {
 /// the boot goes on, and says what is missing; without the faults the next boot does the rest.
 #[test]
 fn disks_that_fail_midway_stop_no_other() {
+    let _images = site();
     let folder = folder();
     let (paths, whole) = disks(folder.path());
     let (_, ceph) = data(folder.path(), "ceph.img", 1 << 30, Bus::Virtio);
-    let mut failing = [&[fresh(site(), "buses")], &whole[..], std::slice::from_ref(&ceph)].concat();
+    let mut failing = [&[fresh(&site(), "buses")], &whole[..], std::slice::from_ref(&ceph)].concat();
     let (fast, cloud) = (1, 4);
     failing[fast].faults = vec![Fault { after: 12, ..Fault::every(Operation::Write) }];
     failing[cloud].hot_plug = true;
-    let mut machine = until_system_with(&kernel(site(), "buses"), &failing, "");
+    let mut machine = until_system_with(&kernel(&site(), "buses"), &failing, "");
     machine.control = true;
     let mut running = machine.start().unwrap();
     // Slow enough to be pulled in the middle.

@@ -1,7 +1,8 @@
 //! Disks that fit a rule and must not be taken: they keep every byte, and the node says what is in the way.
 
 use super::{
-    BYTES, STICK, blanks, boot, fresh, is_ready, kernel, other, partition, says, serial_of, wrote_nothing,
+    BYTES, STICK, blanks, boot, fresh, is_ready, kernel, other, partition, says, serial_of, site,
+    wrote_nothing,
 };
 use crate::disks::{content, data, folder};
 use crate::early::{run, until_system_with};
@@ -23,6 +24,7 @@ fn contents(paths: &[PathBuf]) -> Vec<String> {
 /// Disks with everything that may be on a disk, and two blank ones for a rule that wants three: in doubt none is taken.
 #[test]
 fn foreign_disks_are_named_and_keep_every_byte() {
+    let _images = site();
     let folder = folder();
     let (mut paths, mut disks) = blanks(folder.path(), 2);
     let mut claims = Vec::new();
@@ -50,12 +52,13 @@ fn foreign_disks_are_named_and_keep_every_byte() {
 /// One machine with a disk for each guard beside blank ones: too few are left, so that none is taken.
 #[test]
 fn guarded_disks_are_named_and_keep_every_byte() {
+    let _images = site();
     let folder = folder();
     let place = folder.path();
     // A disk of the other cluster's, and one of another node's of this cluster.
     let (theirs, their_disk) = disk(place, "theirs", BYTES);
-    let machine =
-        until_system_with(&kernel(other(), "sdf"), &[fresh(other(), "sdf"), their_disk.clone()], "");
+    let other = other();
+    let machine = until_system_with(&kernel(&other, "sdf"), &[fresh(&other, "sdf"), their_disk.clone()], "");
     let made = run(&machine);
     assert_eq!(made.failed(), [""; 0], "{}", made.console);
     let (neighbours, neighbour) = disk(place, "old", BYTES);
@@ -94,6 +97,7 @@ fn guarded_disks_are_named_and_keep_every_byte() {
 /// Four disks fit, three are wanted.
 #[test]
 fn too_many_disks_are_a_question() {
+    let _images = site();
     let folder = folder();
     let (paths, disks) = blanks(folder.path(), 4);
     let before = contents(&paths);
@@ -107,6 +111,7 @@ fn too_many_disks_are_a_question() {
 /// A stick is taken by the node that names it, and by no other.
 #[test]
 fn a_stick_has_to_be_named() {
+    let _images = site();
     let folder = folder();
     let (path, stick) = data(folder.path(), "stick.img", BYTES, Bus::Usb);
     let stick = Disk { serial: Some(STICK.to_owned()), ..stick };

@@ -27,7 +27,7 @@ impl Node {
     fn start(disks: Vec<Disk>) -> Self {
         let ssh = free_port().unwrap();
         let image = site().image("sdf");
-        let mut kernel = kernel(site(), "sdf");
+        let mut kernel = kernel(&site(), "sdf");
         kernel.command_line = format!("{} {BUSY}", kernel.command_line);
         let machine = Machine {
             kernel: Some(kernel),
@@ -121,6 +121,7 @@ fn probes_as_booted(node: &Node, (record, plan): (&Path, &Value)) {
 /// From blank disks to a node that writes on them, and to the same node after its reboot.
 #[test]
 fn three_disks_appear_and_stay() {
+    let _images = site();
     let folder = folder();
     let system = copy_to(&site().image("sdf"), folder.path(), SYSTEM);
     let (paths, blank) = blanks(folder.path(), 3);
@@ -198,6 +199,7 @@ fn three_disks_appear_and_stay() {
 /// A fresh image on the node's own disk finds the data of the old one.
 #[test]
 fn a_new_image_keeps_what_is_on_the_disks() {
+    let _images = site();
     let folder = folder();
     let paths = ready(folder.path());
     let mine = folder.path().join("mine");
@@ -220,6 +222,7 @@ fn a_new_image_keeps_what_is_on_the_disks() {
 /// One of three is not there: the node comes up, is degraded and says why; nothing can be written in the disk's place.
 #[test]
 fn a_missing_disk_leaves_a_place_that_takes_nothing() {
+    let _images = site();
     let folder = folder();
     let paths = ready(folder.path());
     let system = Disk::virtio(Source::Larger { path: site().image("sdf"), bytes: SYSTEM });

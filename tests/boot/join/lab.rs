@@ -1,6 +1,7 @@
 //! A cluster of two nodes, and where its secrets may be.
 
 use crate::cable::{Node, side_door, write};
+use crate::nodes::remove_images;
 pub(super) use crate::seed::{bytes as seed, holds};
 use crate::user::{done, identity, kiln_in, publish_k3s};
 use kiln::secrets::{Identities, Place, Secrets};
@@ -23,6 +24,12 @@ const LISTER: &str = "[Unit]\nDescription=Process lists\nDefaultDependencies=no\
 pub(super) struct Lab {
     pub(super) top: PathBuf,
     pub(super) key: PathBuf,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        remove_images(&self.top.join("dist"));
+    }
 }
 
 impl Lab {

@@ -4,13 +4,13 @@ use kiln_tests::{die, root_or_skip, shared, succeed, tool};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 /// What the cloud images of Debian have beside the essential packages, as far as it matters to a seed. The kernel is that
 /// of clouds, which has fewer modules.
 const PACKAGES: &str = "linux-image-cloud-amd64,initramfs-tools,systemd-sysv,udev,dbus,libpam-systemd,systemd-resolved,\
     systemd-timesyncd,netplan.io,cloud-init,cloud-guest-utils,openssh-server,sudo,ca-certificates,e2fsprogs,fdisk,\
-    gdisk,kmod,curl,iproute2,procps";
+    gdisk,kmod,curl,iproute2,procps,tzdata";
 
 /// What makes it an image for any machine: no name, no keys, no sources of packages but those that a test brings.
 const HOOK: &str = r#"cd "$1"
@@ -24,38 +24,37 @@ ln -sf ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf"#;
 const SIZE: u64 = 2 << 30;
 
 /// A root and what boots it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Root {
     pub(super) image: PathBuf,
     pub(super) kernel: PathBuf,
     pub(super) initrd: PathBuf,
 }
 
-/// The root, made once and kept for later runs; nothing without root, whose right it is to make files of others.
-pub(super) fn root() -> Option<&'static Root> {
-    static ROOT: OnceLock<Option<Root>> = OnceLock::new();
-    let made = ROOT.get_or_init(|| {
-        let recipe = Sha256::digest([PACKAGES, HOOK, &SIZE.to_string()].join("\n"));
-        let name: String = recipe.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let folder = shared().join(format!("stock-root-{name}"));
-        if !folder.is_dir() {
-            if !root_or_skip("a Debian root by mmdebstrap") {
-                return None;
-            }
-            make(&folder);
+/// The root of that suite, made once and kept for later runs; nothing without root, whose right it is to make files of
+/// others.
+pub(super) fn root(suite: &str) -> Option<Root> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _guard = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let recipe = Sha256::digest([suite, PACKAGES, HOOK, &SIZE.to_string()].join("\n"));
+    let name: String = recipe.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let folder = shared().join(format!("stock-root-{name}"));
+    if !folder.is_dir() {
+        if !root_or_skip("a Debian root by mmdebstrap") {
+            return None;
         }
-        let file = |name| folder.join(name);
-        Some(Root { image: file("root.img"), kernel: file("vmlinuz"), initrd: file("initrd") })
-    });
-    made.as_ref()
+        make(&folder, suite);
+    }
+    let file = |name| folder.join(name);
+    Some(Root { image: file("root.img"), kernel: file("vmlinuz"), initrd: file("initrd") })
 }
 
-fn make(folder: &Path) {
+fn make(folder: &Path, suite: &str) {
     let scratch = tempfile::tempdir_in(shared()).unwrap();
     let tree = scratch.path().join("root");
     let mut mmdebstrap = tool("mmdebstrap", "mmdebstrap");
     mmdebstrap.args(["--mode=root", "--variant=apt", "--quiet"]);
-    mmdebstrap.args([&format!("--include={PACKAGES}"), &format!("--customize-hook={HOOK}"), "trixie"]);
+    mmdebstrap.args([&format!("--include={PACKAGES}"), &format!("--customize-hook={HOOK}"), suite]);
     mmdebstrap.arg(&tree).args(mirror());
     succeed(&mut mmdebstrap);
     let made = scratch.path().join("made");
