@@ -2,6 +2,7 @@
 
 use crate::disks::copy_to;
 use crate::nodes::{PORT, accelerator, patience, report};
+use crate::seed;
 use crate::ssh::{With, ask};
 use kiln_qemu::{Card, Disk, Firmware, Forward, Link, Machine, Network, Running, Source, free_port};
 use kiln_tests::{die, said};
@@ -87,6 +88,22 @@ impl Node {
         let status = status.unwrap_or_else(|e| die(&format!("{e}\n{}", running.console())));
         assert!(status.success(), "{status}");
     }
+}
+
+/// Waits until a node outside the cluster has taken the secrets off its seed, sees that each of these was in what was built and
+/// is nowhere on the seed's partition any more, and gives what the node said of it.
+pub(crate) fn settled(node: &Node, built: &Path, secrets: &[&str]) -> String {
+    let found = node.ask(
+        "for i in $(seq 150); do sudo test -s /var/lib/kiln/settle-report.json && break; sleep 2; done; \
+         sudo journalctl -b -o cat -u kiln-settle.service; sudo test -s /var/lib/kiln/settle-report.json",
+    );
+    let (before, after) = (seed::bytes(&built.join("disk.img")), seed::bytes(&node.disk));
+    assert!(seed::holds(&after, "local-hostname"), "is this the seed?");
+    for (number, secret) in secrets.iter().enumerate() {
+        assert!(seed::holds(&before, secret), "secret {number} was never in the seed");
+        assert!(!seed::holds(&after, secret), "the seed still has secret {number}: {found}");
+    }
+    found
 }
 
 /// Waits for words on a node's console.

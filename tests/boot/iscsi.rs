@@ -1,10 +1,10 @@
 //! Two machines on a cable: one serves LUNs from a volume group, the other mounts one. The first is killed and comes back
 //! while the other writes; the second is started again. And one that serves a file.
 
-use crate::cable::{Node, expect, healthy, side_door, write};
+use crate::cable::{Node, expect, healthy, settled, side_door, write};
 use crate::disks::{data, folder};
 use crate::nodes::{Shared, key_pair, remove_images};
-use kiln_qemu::{Bus, Disk, Link};
+use kiln_qemu::{Bus, Disk, Link, Running};
 use kiln_tests::{build, shared};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -118,6 +118,13 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     assert!(unit.contains("Options=_netdev,nofail,"), "{unit}");
     worker.ask("echo one | sudo tee /storage/file > /dev/null; sync; ! mountpoint -q /srv/old");
     assert_eq!(digest(), foreign, "a LUN that was refused was written to");
+    // From here on the passwords are in files of the nodes' own.
+    for node in [(&storage, "storage"), (&worker, "worker")] {
+        let said = settled(node.0, &lab.output.join(node.1), &[PASSWORD, MUTUAL]);
+        assert!(said.contains("CHAP names and passwords are in /var/lib/kiln/chap.json"), "{said}");
+        let mode = node.0.ask("sudo stat -c %a /var/lib/kiln/chap.json");
+        assert_eq!(mode, "600\n");
+    }
 
     // The cable stays dead for as long as the target takes to boot; a write waits for it.
     serving.kill().unwrap();
@@ -155,6 +162,29 @@ fn a_lun_is_mounted_and_stays_through_everything() {
         worker.ask("sudo journalctl -k -b -1 --no-pager | tail -n 80")
     );
     assert_eq!(digest(), foreign);
+    own_file_counts(&worker, &mut working);
+}
+
+/// The seed has no passwords: those of the node's own file are used, a wrong one is refused, and without the file it is said
+/// what to do, on a node that runs.
+fn own_file_counts(worker: &Node, working: &mut Running) {
+    let file = "/var/lib/kiln/chap.json";
+    let again = |change: &str| {
+        worker.ask(&format!(
+            "sudo sh -ec 'systemctl stop storage.mount kiln-luns.service; iscsiadm -m node --logout || true; {change}; systemctl start kiln-luns.service' >/dev/null 2>&1"
+        ));
+    };
+    let passwords = format!("sudo cat /run/kiln/handoff.json {file} | grep -c -e {PASSWORD} -e {MUTUAL}");
+    assert_eq!(worker.ask(&passwords), "1\n", "the document in /run has passwords");
+    again(&format!("cp -p {file} {file}.mine; sed -i s/{PASSWORD}/kiln-test-chap-0/g {file}"));
+    expect(working, "iSCSI LUN data: the target refused the name or password (CHAP)");
+    again(&format!("rm {file}"));
+    expect(
+        working,
+        "iSCSI LUN data: the CHAP names and passwords were moved from the seed to /var/lib/kiln/chap.json, and there is no such file: write the node's seed to its disk again",
+    );
+    again(&format!("mv {file}.mine {file}"));
+    expect(working, "iSCSI LUN data: mounted on /storage");
 }
 
 /// A connection that breaks eight times with the same write under way: the kernel's own patience ends with the sixth. What

@@ -5,6 +5,7 @@ use crate::nodes::json;
 use kiln_tests::{succeed, tool};
 use serde_json::Value;
 use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// Where the handoff document is on the volume.
@@ -54,4 +55,29 @@ pub(crate) fn write_handoff(image: &Path, bytes: &[u8]) {
     fs::write(&file, bytes).unwrap();
     // One that is there is overwritten without a question.
     succeed(tool("mcopy", "mtools").args(["-o", "-i", &volume(image)]).arg(&file).arg(HANDOFF));
+}
+
+/// The bytes of a disk's seed partition.
+pub(crate) fn bytes(disk: &Path) -> Vec<u8> {
+    let partition = partitions(disk).into_iter().find(|partition| partition.name == "CIDATA").unwrap();
+    let mut file = fs::File::open(disk).unwrap();
+    file.seek(SeekFrom::Start(partition.bytes.start)).unwrap();
+    let mut bytes = Vec::new();
+    file.take(partition.bytes.end - partition.bytes.start).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// True when these words are somewhere in the bytes.
+pub(crate) fn holds(bytes: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    let first = text[0];
+    let mut at = 0;
+    while let Some(next) = bytes[at..].iter().position(|byte| *byte == first) {
+        at += next;
+        if bytes[at..].starts_with(text) {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }

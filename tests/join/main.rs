@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod faults;
+mod outside;
 mod rig;
 
 use kiln_tests::{succeed, tool};
@@ -150,6 +151,31 @@ fn the_stand_in_says_what_it_is_and_that_it_is_up() {
     assert_eq!(&bytes[..length], b"READY=1");
 }
 
+/// A password of [`HANDOFF`], longer than a sector in none of its forms.
+const CHAP: &str = "a password for CHAP";
+/// A handoff document as a builder writes it.
+const HANDOFF: &str = r#"{
+  "version": 2,
+  "credentials": "seed:00000000000000000000000000000000",
+  "cluster": { "id": "00000000-0000-0000-0000-000000000001", "name": "demo" },
+  "node": { "name": "k3s2", "machine_id": "0123456789abcdef0123456789abcdef" },
+  "partitions": {
+    "esp": "00000000-0000-0000-0000-000000000002", "cidata": "00000000-0000-0000-0000-000000000003",
+    "root_a": "00000000-0000-0000-0000-000000000004", "root_b": "00000000-0000-0000-0000-000000000005",
+    "state": "00000000-0000-0000-0000-000000000006", "state_filesystem": "00000000-0000-0000-0000-000000000007"
+  },
+  "iscsi": {
+    "initiator": "iqn.1993-08.org.debian:01:a",
+    "luns": [{
+      "name": "data", "host": "10.0.0.1", "port": 3260, "target": "iqn.2025-01.home:x", "lun": 0,
+      "chap": { "initiator": { "user": "a chap user", "password": "a password for CHAP" } },
+      "mount_point": "/storage", "filesystem": "ext4", "format": true,
+      "partition": "00000000-0000-0000-0000-000000000008", "uuid": "00000000-0000-0000-0000-000000000009"
+    }]
+  }
+}
+"#;
+
 /// A real FAT volume: nothing of the secret is left in any of its sectors, and all else is as it was.
 #[test]
 fn a_seed_volume_is_cleaned() {
@@ -176,20 +202,28 @@ fn a_seed_volume_is_cleaned() {
         work();
         succeed(tool("umount", "mount").arg(&top));
     };
+    node.put("seed/kiln/handoff.json", HANDOFF);
     let from = node.path("seed/.");
     on_volume(&|| drop(succeed(tool("cp", "coreutils").arg("-r").arg(&from).arg(&top))));
     let holds = || {
         let bytes = fs::read(&image).unwrap();
-        bytes.windows(AGENT_SECRET.len()).any(|window| window == AGENT_SECRET.as_bytes())
+        let is_in = |secret: &&str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        [AGENT_SECRET, CHAP, "chap user"].iter().filter(|secret| is_in(secret)).count()
     };
-    assert!(holds());
+    assert_eq!(holds(), 3);
     let label = node.path("dev/disk/by-label");
     fs::create_dir_all(&label).unwrap();
     std::os::unix::fs::symlink(&device.0, label.join("CIDATA")).unwrap();
     node.document["seed"] = "volume".into();
     let lines = node.supervise().ends();
-    assert!(lines.iter().any(|line| line.ends_with("gone; the seed is clean")), "{lines:#?}");
-    assert!(!holds());
+    assert!(
+        lines.iter().any(|line| line.ends_with(
+            "gone; the seed is clean, and CHAP names and passwords are in /var/lib/kiln/chap.json"
+        )),
+        "{lines:#?}"
+    );
+    assert_eq!(holds(), 0);
+    assert!(node.read("var/lib/kiln/chap.json").contains(CHAP));
     succeed(tool("fsck.vfat", "dosfstools").arg("-n").arg(&image));
     on_volume(&|| {
         let read = |path: &str| fs::read_to_string(top.join(path)).unwrap();
@@ -202,6 +236,8 @@ fn a_seed_volume_is_cleaned() {
             ("key".to_owned(), AFTER.to_owned())
         );
         assert_eq!(fs::read_dir(&top).unwrap().count(), 3);
+        let handoff = read("kiln/handoff.json");
+        assert!(handoff.len() == HANDOFF.len() && handoff.contains("\"credentials\": \"node:"), "{handoff}");
     });
 }
 

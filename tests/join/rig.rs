@@ -225,8 +225,22 @@ impl Node {
     /// Starts the supervisor.
     pub(crate) fn supervise(&self) -> Supervisor {
         put(self.root.path(), "etc/kiln/join.json", &self.document.to_string());
+        self.told("join")
+    }
+
+    /// Starts what a node outside the cluster has in its place.
+    pub(crate) fn settle(&self, units: &[&str]) -> Supervisor {
+        let document = json!({
+            "version": 1, "cluster": "demo", "node": "storage", "units": units,
+            "shred": ["/etc/kiln/bootstrap"], "seed": &self.document["seed"],
+        });
+        put(self.root.path(), "etc/kiln/settle.json", &document.to_string());
+        self.told("settle")
+    }
+
+    fn told(&self, verb: &str) -> Supervisor {
         let mut command = Command::new(supervisor());
-        command.args(["join", "--clock-offset", &self.offset.to_string()]);
+        command.args([verb, "--clock-offset", &self.offset.to_string()]);
         command.arg("--root").arg(self.root.path()).arg("--systemctl").arg(self.path("systemctl"));
         Supervisor::start(command.env("KILN_JOIN_HASTE", "20"))
     }

@@ -10,6 +10,7 @@ mod networkd;
 pub mod overlay;
 mod scalar;
 mod seed;
+mod settle;
 mod stock;
 mod template;
 mod user_data;

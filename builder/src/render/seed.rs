@@ -2,10 +2,12 @@
 
 use super::stock::{self, Stock};
 use super::template::{META_DATA, USER_DATA, render};
-use super::{Error, File, Vault, disks, files, network, networkd, user_data, wifi};
+use super::{Error, File, Vault, disks, files, network, networkd, settle, user_data, wifi};
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node, User};
+use kiln_contract::credentials::Whereabouts;
 use kiln_contract::handoff::{self, Handoff};
+use kiln_contract::iscsi::Iscsi;
 use kiln_contract::partition::{LABEL_CIDATA, LABEL_ESP, LABEL_ROOT_A, LABEL_ROOT_B, LABEL_STATE};
 use minijinja::{Value, context};
 use std::sync::Arc;
@@ -41,11 +43,8 @@ pub struct Seed {
 impl Seed {
     /// Whether any secret is in it.
     pub fn is_private(&self) -> bool {
-        let iscsi = self.handoff.iscsi.iter();
-        let luns = iscsi.clone().flat_map(|iscsi| &iscsi.luns).any(|lun| lun.chap.is_some());
-        // Targets have them for their initiators.
-        let target = iscsi.clone().any(|iscsi| iscsi.target.is_some());
-        self.public_user_data.is_some() || self.private_network || self.own_user_data || luns || target
+        let chap = self.handoff.credentials.is_some();
+        self.public_user_data.is_some() || self.private_network || self.own_user_data || chap
     }
 }
 
@@ -53,6 +52,7 @@ impl Seed {
 pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Seed, Error> {
     let mut files = files(cluster, node, vault)?;
     files.extend(networkd::files(node, vault)?);
+    files.extend(settle::document((cluster, node), &files, &handoff(cluster, node)?));
     // Before the network is up there is no unit that brings Wi-Fi up: networkd waits for it.
     let boot = node
         .network
@@ -173,8 +173,10 @@ impl Documents {
 /// The handoff document of `node`, which is one of `cluster`'s.
 pub fn handoff(cluster: &Cluster, node: &Node) -> Result<Handoff, Error> {
     let identity = cluster.identity(node);
+    let mut credentials = node.iscsi.iter().flat_map(Iscsi::credentials);
     let handoff = Handoff {
         version: handoff::VERSION,
+        credentials: credentials.next().map(|_| Whereabouts::Seed),
         cluster: handoff::Cluster { id: cluster.id, name: cluster.name.clone() },
         node: handoff::Node { name: node.name.clone(), machine_id: identity.machine_id() },
         partitions: handoff::Partitions {

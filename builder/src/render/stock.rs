@@ -2,7 +2,7 @@
 
 use super::seed::{Documents, host_key};
 use super::template::{STOCK_BOOT, STOCK_SERVICE, STOCK_SETUP, Template, render_as};
-use super::{Error, File, Vault, files, handoff, overlay};
+use super::{Error, File, Vault, files, handoff, overlay, settle};
 use crate::cluster::{Architecture, Cluster, Firmware, Node, Quoting};
 use crate::digest::Sha256;
 use base64::Engine as _;
@@ -86,8 +86,14 @@ pub(super) fn documents(
         }
     }
     let modules: BTreeSet<String> = node.overlays.iter().flat_map(|layer| layer.modules.clone()).collect();
-    let units: BTreeSet<String> = node.overlays.iter().flat_map(|layer| layer.enable.clone()).collect();
+    let mut units: BTreeSet<String> = node.overlays.iter().flat_map(|layer| layer.enable.clone()).collect();
     let handoff = handoff(cluster, node)?;
+    let rendered = files(cluster, node, vault)?;
+    if let Some(document) = settle::document((cluster, node), &rendered, &handoff) {
+        documents.files.extend(settle::unit(node)?);
+        documents.files.push(document);
+        units.insert(settle::UNIT.to_owned());
+    }
     let mut add = |path: &str, mode, text: String, secret| {
         documents.files.push(File { path: path.to_owned(), mode, text, secret });
     };
@@ -95,8 +101,7 @@ pub(super) fn documents(
         let lines: Vec<String> = modules.iter().map(|module| format!("{module}\n")).collect();
         add("/etc/modules-load.d/kiln.conf", 0o644, lines.concat(), false);
     }
-    // Passwords of LUNs are in it.
-    let secret = handoff.iscsi.is_some();
+    let secret = handoff.credentials.is_some();
     add(HANDOFF, 0o600, String::from_utf8_lossy(&handoff.to_bytes()).into_owned(), secret);
     let artefacts = stock.artefacts.iter().map(|fetched| {
         let (url, sha256, path) = (&fetched.url, fetched.sha256.to_string(), &fetched.path);
@@ -118,7 +123,7 @@ pub(super) fn documents(
     let own: Vec<&str> = ["k3s.service", "k3s-agent.service"].into_iter().chain(services).collect();
     let service = render_as(&STOCK_SERVICE, context! { before => own.join(" ") }, Quoting::None)?;
     add(SERVICE, 0o644, service, false);
-    documents.files.extend(files(cluster, node, vault)?);
+    documents.files.extend(rendered);
     documents.run.push(vec![SETUP.to_owned()]);
     Ok(documents)
 }

@@ -1,8 +1,10 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
-use crate::iscsi::Iscsi;
+use crate::credentials::Whereabouts;
+use crate::iscsi::{Credentials, Iscsi};
 use crate::memory::Memory;
 use crate::policy::Policy;
+use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,6 +23,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub struct Handoff {
     /// Always [`VERSION`].
     pub version: u32,
+    /// Where its CHAP names and passwords are; nothing when it has none. Near the beginning, in the file's first sector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Whereabouts>,
     /// The cluster.
     pub cluster: Cluster,
     /// The node.
@@ -103,7 +108,8 @@ pub enum Error {
 }
 
 impl Handoff {
-    /// Reads a document. Hostile bytes end in an [`Error`], never in a panic.
+    /// Reads a document. Hostile bytes end in an [`Error`], never in a panic. CHAP names and passwords that it holds no more
+    /// are empty.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         /// The one field that every version has.
         #[derive(Deserialize)]
@@ -117,8 +123,13 @@ impl Handoff {
         if versioned.version != u64::from(VERSION) {
             return Err(Error::Version(versioned.version));
         }
-        let handoff: Self = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
+        let mut handoff: Self = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
         handoff.check()?;
+        if let (true, Some(iscsi)) = (handoff.has_moved(), &mut handoff.iscsi) {
+            iscsi
+                .credentials_mut()
+                .for_each(|one| *one = Credentials { user: String::new(), password: Secret::new("") });
+        }
         Ok(handoff)
     }
 
@@ -130,6 +141,11 @@ impl Handoff {
         bytes
     }
 
+    /// Whether the node has the CHAP names and passwords, and the document none.
+    pub fn has_moved(&self) -> bool {
+        matches!(self.credentials, Some(Whereabouts::Node(_)))
+    }
+
     fn check(&self) -> Result<(), Error> {
         let id = &self.node.machine_id;
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -138,6 +154,10 @@ impl Handoff {
             return Err(Error::Field { field: "node.machine_id", value: id.clone(), want });
         }
         if let Some((field, value, want)) = self.iscsi.as_ref().and_then(Iscsi::fault) {
+            return Err(Error::Field { field, value: value.to_owned(), want });
+        }
+        let credentials = self.iscsi.iter().filter(|_| !self.has_moved()).flat_map(Iscsi::credentials);
+        if let Some((field, value, want)) = credentials.into_iter().find_map(Credentials::fault) {
             return Err(Error::Field { field, value: value.to_owned(), want });
         }
         let Partitions { esp, cidata, root_a, root_b, state, state_filesystem } = self.partitions;
@@ -162,6 +182,7 @@ mod tests {
     fn document() -> Handoff {
         Handoff {
             version: VERSION,
+            credentials: None,
             cluster: Cluster { id: Uuid::from_u128(1), name: "demo".to_owned() },
             node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
             partitions: Partitions {

@@ -252,7 +252,7 @@ pub fn mount_option_fault(text: &str) -> Option<&'static str> {
 type Fault<'a> = (&'static str, &'a str, &'static str);
 
 impl Iscsi {
-    /// What is wrong with it, if anything is.
+    /// What is wrong with it, names and passwords for CHAP aside, if anything is.
     pub(crate) fn fault(&self) -> Option<Fault<'_>> {
         let initiator = name_fault(&self.initiator)
             .map(|_| ("iscsi.initiator", self.initiator.as_str(), "an iSCSI name"));
@@ -278,23 +278,19 @@ impl Lun {
             Some(("iscsi.luns.mount_point", &self.mount_point, "an absolute path of plain names"))
         } else if let Some(option) = bad_option {
             Some(("iscsi.luns.mount_options", option, "an option of mount(8)"))
-        } else if let Some(folder) = bad_folder {
-            Some(("iscsi.luns.longhorn.folder", folder, "a path of plain names"))
         } else {
-            self.chap.as_ref().and_then(Chap::fault)
+            bad_folder.map(|folder| ("iscsi.luns.longhorn.folder", folder, "a path of plain names"))
         }
     }
 }
 
-impl Chap {
-    fn fault(&self) -> Option<Fault<'_>> {
-        std::iter::once(&self.initiator).chain(&self.target).find_map(|Credentials { user, password }| {
-            let user_fault =
-                credential_fault(user).map(|_| ("iscsi chap.user", user.as_str(), "a name for CHAP"));
-            let secret = || credential_fault(password.reveal());
-            user_fault
-                .or_else(|| secret().map(|_| ("iscsi chap.password", "not shown", "a password for CHAP")))
-        })
+impl Credentials {
+    /// What is wrong with them, if anything is.
+    pub(crate) fn fault(&self) -> Option<Fault<'_>> {
+        let user = credential_fault(&self.user);
+        let user = user.map(|_| ("iscsi chap.user", self.user.as_str(), "a name for CHAP"));
+        let secret = || credential_fault(self.password.reveal());
+        user.or_else(|| secret().map(|_| ("iscsi chap.password", "not shown", "a password for CHAP")))
     }
 }
 
@@ -328,9 +324,8 @@ impl Target {
                 return Some(("iscsi.target.luns.lun", "more than 255", "a LUN"));
             }
             lun.initiators.iter().find_map(|initiator| {
-                let name = name_fault(&initiator.name)
-                    .map(|_| ("iscsi.target.luns.initiators", initiator.name.as_str(), "an iSCSI name"));
-                name.or_else(|| initiator.chap.as_ref().and_then(Chap::fault))
+                name_fault(&initiator.name)
+                    .map(|_| ("iscsi.target.luns.initiators", initiator.name.as_str(), "an iSCSI name"))
             })
         })
     }
@@ -412,7 +407,8 @@ mod tests {
         };
         let mut iscsi =
             Iscsi { initiator: "iqn.1993-08.org.debian:01:abc".to_owned(), luns: vec![lun], target: None };
-        assert_eq!(iscsi.fault(), Some(("iscsi chap.password", "not shown", "a password for CHAP")));
+        let fault = iscsi.credentials().find_map(Credentials::fault);
+        assert_eq!(fault, Some(("iscsi chap.password", "not shown", "a password for CHAP")));
         iscsi.luns[0].chap = None;
         assert_eq!(iscsi.fault(), None);
         iscsi.luns[0].target = "iqn.2025-01.home:../../x".to_owned();

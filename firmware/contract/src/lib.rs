@@ -2,6 +2,7 @@
 
 pub mod choose;
 pub mod cmdline;
+pub mod credentials;
 pub mod encryption;
 pub mod event;
 pub mod glob;
@@ -15,3 +16,4 @@ pub mod plan;
 pub mod policy;
 pub mod report;
 pub mod secret;
+pub mod settle;

@@ -1,8 +1,11 @@
 //! The handoff document as the boot left it for services that run later.
 
+use crate::chap::{self, Missing};
+use kiln_contract::credentials;
 use kiln_contract::handoff::{self, Handoff, MAX_BYTES, RUNTIME_PATH};
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +18,19 @@ pub(crate) enum Error {
     Parse(#[from] handoff::Error),
 }
 
+/// The document as services need it.
+pub(crate) struct Handed {
+    /// With the CHAP names and passwords, wherever they are.
+    pub(crate) handoff: Handoff,
+    /// Why it has none of them: those in it are empty then, and must not be used.
+    pub(crate) missing: Option<Missing>,
+}
+
 /// Reads it.
-pub(crate) fn read() -> Result<Handoff, Error> {
+pub(crate) fn read() -> Result<Handed, Error> {
     let mut bytes = Vec::new();
     File::open(RUNTIME_PATH)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Handoff::parse(&bytes)?)
+    let mut handoff = Handoff::parse(&bytes)?;
+    let missing = chap::restore(&mut handoff, Path::new(credentials::PATH)).err();
+    Ok(Handed { handoff, missing })
 }

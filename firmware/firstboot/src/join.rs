@@ -7,6 +7,7 @@ mod name;
 mod network;
 mod node;
 mod server;
+mod settle;
 mod shred;
 mod story;
 mod tls;
@@ -15,17 +16,20 @@ mod unit;
 mod words;
 
 use clock::Clock;
-use kiln_contract::join::{Join, MAX_BYTES, PATH};
+use kiln_contract::join::{self, Join};
+use kiln_contract::settle::{self as settling, Settle};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use story::Story;
+use story::{Story, Title};
 
 /// Divides every wait: for tests, which have no half minute.
 const HASTE: &str = "KILN_JOIN_HASTE";
-const USAGE: &str = "kiln-firstboot join [--root DIR] [--systemctl PROGRAM] [--clock-offset SECONDS]";
+const TITLE: Title = Title { word: "join", state: join::STATE, report: join::REPORT };
+const SETTLING: Title = Title { word: "settle", state: settling::STATE, report: settling::REPORT };
+const USAGE: &str = "kiln-firstboot join|settle [--root DIR] [--systemctl PROGRAM] [--clock-offset SECONDS]";
 
 /// What the supervisor stands in.
 #[derive(Debug)]
@@ -77,25 +81,59 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(2);
     };
-    match document(&around.path(PATH)) {
+    match bounded(&around.path(join::PATH), join::MAX_BYTES).and_then(|bytes| Ok(Join::parse(&bytes)?)) {
         Ok(join) => {
             tell(&around, &join);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("kiln-firstboot join: {PATH}: {error}");
+            eprintln!("kiln-firstboot join: {}: {error}", join::PATH);
             ExitCode::FAILURE
         }
     }
 }
 
+/// `kiln-firstboot settle`: what there is of this on a node outside the cluster.
+pub(crate) fn settle(arguments: &[String]) -> ExitCode {
+    let Some(around) = Around::parse(arguments) else {
+        eprintln!("usage: {USAGE}");
+        return ExitCode::from(2);
+    };
+    let path = around.path(settling::PATH);
+    match bounded(&path, settling::MAX_BYTES).and_then(|bytes| Ok(Settle::parse(&bytes)?)) {
+        Ok(document) => {
+            tell_outside(&around, &document);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("kiln-firstboot settle: {}: {error}", settling::PATH);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The story of a node outside the cluster.
+fn tell_outside(around: &Around, document: &Settle) {
+    let (cluster, node) = (document.cluster.as_str(), document.node.as_str());
+    let mut story = Story::resume(around, &SETTLING, (cluster, node));
+    let left = settle::left(document);
+    if story.progress.done && !shred::is_left(around, &left) {
+        return;
+    }
+    story.step("cloud-init", |_| settle::finished(around));
+    story.step("units", |_| settle::units(around, document));
+    story.step("shred", |_| shred::run(around, &left));
+    story.done(&format!("node {node} of {cluster} is set up"));
+}
+
 /// The story of a join. It has one end.
 fn tell(around: &Around, join: &Join) {
-    let mut story = Story::resume(around, join);
+    let mut story = Story::resume(around, &TITLE, (&join.cluster, &join.node));
+    let left = shred::Left::from(join);
     if story.progress.done {
         story.step("start", |_| unit::start(around, join));
-        if shred::is_left(around, join) {
-            story.step("shred", |_| shred::run(around, join));
+        if shred::is_left(around, &left) {
+            story.step("shred", |_| shred::run(around, &left));
         }
         return;
     }
@@ -126,8 +164,8 @@ fn tell(around: &Around, join: &Join) {
     if join.longhorn {
         story.step("longhorn", |_| node::annotate(around, join));
     }
-    story.step("shred", |_| shred::run(around, join));
-    story.done();
+    story.step("shred", |_| shred::run(around, &left));
+    story.done(&format!("node {} has joined cluster {}", join.node, join.cluster));
 }
 
 /// Why there is no document to go by.
@@ -138,14 +176,17 @@ enum Error {
     Read(#[from] std::io::Error),
     /// It is not good.
     #[error("{0}")]
-    Parse(#[from] kiln_contract::join::Error),
+    Join(#[from] join::Error),
+    /// It is not good.
+    #[error("{0}")]
+    Settle(#[from] settling::Error),
 }
 
 /// One byte more than a document may have is enough to refuse it.
-fn document(path: &Path) -> Result<Join, Error> {
+fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Join::parse(&bytes)?)
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod session;
 pub(crate) use content::tests::lun;
 
 use crate::console::announce;
-use crate::handed;
+use crate::handed::{self, Handed};
 use crate::{DEV, SYSFS};
 use kiln_contract::iscsi::{Iscsi, Lun};
 use std::collections::BTreeMap;
@@ -28,6 +28,9 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 /// What keeps a LUN from being used.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    /// No password to log in with.
+    #[error("{0}")]
+    Missing(String),
     /// No session.
     #[error(transparent)]
     Login(#[from] login::Refusal),
@@ -54,6 +57,8 @@ enum Trouble {
 struct Around {
     cluster: Uuid,
     initiator: String,
+    /// Why there are no CHAP names and passwords.
+    missing: Option<String>,
 }
 
 fn say(lun: &str, what: &str) {
@@ -62,8 +67,8 @@ fn say(lun: &str, what: &str) {
 
 /// Looks after the LUNs until systemd ends it; a node without LUNs is done at once.
 pub(crate) fn run() -> ExitCode {
-    let handoff = match handed::read() {
-        Ok(handoff) => handoff,
+    let Handed { handoff, missing } = match handed::read() {
+        Ok(handed) => handed,
         Err(error) => {
             eprintln!("kiln-firstboot luns: {error}");
             return ExitCode::FAILURE;
@@ -72,7 +77,8 @@ pub(crate) fn run() -> ExitCode {
     let Some(Iscsi { initiator, luns, .. }) = handoff.iscsi.filter(|iscsi| !iscsi.luns.is_empty()) else {
         return ExitCode::SUCCESS;
     };
-    let around = Around { cluster: handoff.cluster.id, initiator };
+    let missing = missing.map(|missing| missing.to_string());
+    let around = Around { cluster: handoff.cluster.id, initiator, missing };
     std::thread::scope(|scope| {
         for luns in by_target(&luns).into_values() {
             let around = &around;
@@ -85,8 +91,11 @@ pub(crate) fn run() -> ExitCode {
 /// `kiln-firstboot luns-stop`: logs out of targets of which nothing is mounted any more, so that the shutdown does not
 /// wait for a network that is gone.
 pub(crate) fn stop() -> ExitCode {
-    let luns =
-        handed::read().ok().and_then(|handoff| handoff.iscsi).map(|iscsi| iscsi.luns).unwrap_or_default();
+    let luns = handed::read()
+        .ok()
+        .and_then(|handed| handed.handoff.iscsi)
+        .map(|iscsi| iscsi.luns)
+        .unwrap_or_default();
     for (target, luns) in by_target(&luns) {
         if luns.iter().all(|lun| mount::mounted(lun).is_none())
             && session::find(Path::new(SYSFS), target).is_some()
@@ -138,6 +147,9 @@ fn look_after(lun: &Lun, around: &Around) -> Result<(), Trouble> {
             // A mount whose device went with its session gives errors only: it must go before the LUN comes back.
             if mount::mounted(lun).is_some() {
                 mount::stop(lun);
+            }
+            if let Some(missing) = around.missing.as_ref().filter(|_| lun.chap.is_some()) {
+                return Err(Trouble::Missing(missing.clone()));
             }
             login::log_in(lun, &around.initiator)?;
             session::appears(sysfs, &lun.target)

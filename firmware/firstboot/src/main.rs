@@ -6,6 +6,7 @@
 
 mod bless;
 mod block;
+mod chap;
 mod choose;
 mod cmdline;
 mod coldplug;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
         Some("data-disks") => stock::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("settle") => join::settle(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("join") => join::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("luns") => luns::run(),
         Some("luns-stop") => luns::stop(),

@@ -162,6 +162,7 @@ mod tests {
         let id = Uuid::from_u128;
         Handoff {
             version: VERSION,
+            credentials: None,
             cluster: Cluster { id: id(1), name: "demo".to_owned() },
             node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
             partitions: Partitions {

@@ -5,7 +5,7 @@ mod config;
 mod store;
 
 use crate::console::announce;
-use crate::handed;
+use crate::handed::{self, Handed};
 use kiln_contract::iscsi::Target;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,17 +18,20 @@ const CONFIG: &str = "/etc/rtslib-fb-target/saveconfig.json";
 
 /// Makes and writes; fails when something could not be made. What could be is served nevertheless.
 pub(crate) fn run() -> ExitCode {
-    let handoff = match handed::read() {
-        Ok(handoff) => handoff,
+    let Handed { mut handoff, missing } = match handed::read() {
+        Ok(handed) => handed,
         Err(error) => {
             eprintln!("kiln-firstboot target: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let Some(target) = handoff.iscsi.as_ref().and_then(|iscsi| iscsi.target.clone()) else {
+    let Some(mut target) = handoff.iscsi.take().and_then(|iscsi| iscsi.target) else {
         return ExitCode::SUCCESS;
     };
     let mut problems = Vec::new();
+    if let Some(missing) = missing.filter(|_| keep_out(&mut target)) {
+        problems.push(missing.to_string());
+    }
     let mut served = Target { luns: Vec::new(), ..target.clone() };
     let mut paths = Vec::new();
     match store::open(&target.store, &handoff.disks) {
@@ -56,6 +59,17 @@ pub(crate) fn run() -> ExitCode {
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Takes those off the lists who must prove who they are, which nothing is there to compare with; true when there were any.
+fn keep_out(target: &mut Target) -> bool {
+    let mut kept_out = 0;
+    for initiators in target.luns.iter_mut().map(|lun| &mut lun.initiators) {
+        let before = initiators.len();
+        initiators.retain(|initiator| initiator.chap.is_none());
+        kept_out += before - initiators.len();
+    }
+    kept_out > 0
+}
+
 fn tell(what: &str) {
     announce(&format!("iSCSI target: {what}"));
 }
@@ -71,4 +85,29 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keep_out;
+    use kiln_contract::iscsi::Target;
+
+    /// Nobody gets in with an empty password, and who needs none is served.
+    #[test]
+    fn who_must_prove_who_he_is_is_kept_out() {
+        let initiator = |name: &str, chap: &str| format!(r#"{{"name": "iqn.2025-01.home:{name}"{chap}}}"#);
+        let chap = r#", "chap": {"initiator": {"user": "", "password": ""}}"#;
+        let text = format!(
+            r#"{{"name": "iqn.2025-01.home:y", "listen": "0.0.0.0", "port": 3260, "store": {{"folder": "/srv/luns"}}, "luns": [
+                {{"name": "one", "lun": 0, "bytes": 1048576, "serial": "00000000-0000-0000-0000-000000000001",
+                  "initiators": [{}, {}]}}]}}"#,
+            initiator("a", chap),
+            initiator("b", "")
+        );
+        let mut target: Target = serde_json::from_str(&text).unwrap();
+        assert!(keep_out(&mut target));
+        let left: Vec<&str> = target.luns[0].initiators.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(left, ["iqn.2025-01.home:b"]);
+        assert!(!keep_out(&mut target));
+    }
 }

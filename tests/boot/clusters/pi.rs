@@ -2,7 +2,7 @@
 //! and only built.
 
 use super::{MANIFESTS, is_sound, joined, listed, object, pi, until};
-use crate::cable::{expect, healthy};
+use crate::cable::{expect, healthy, settled};
 use crate::disks::{data, folder};
 use kiln_qemu::{Bus, Disk, Link};
 
@@ -39,6 +39,11 @@ fn picluster_comes_up() {
     for node in [&outside, &server] {
         is_sound(node);
     }
+    // What MinIO was told is on the node; the seed has it no longer.
+    settled(&outside, &lab.output().join("node1"), &["user-of-a-test", "password of a test"]);
+    outside.ask(
+        "systemctl is-active minio && ! sudo grep -rqe 'password of a test' /var/lib/cloud /run/cloud-init",
+    );
     // The example has one server and so no use for it, and the image has it.
     outside.ask("printf 'defaults\\n mode tcp\\n timeout client 1m\\n timeout server 1m\\n timeout connect 1m\\nfrontend api\\n bind :443\\n default_backend node2\\nbackend node2\\n server node2 10.0.0.12:6443\\n' | sudo tee /etc/kiln/haproxy.cfg > /dev/null && sudo systemctl start haproxy && systemctl is-active haproxy");
 

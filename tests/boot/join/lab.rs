@@ -1,14 +1,13 @@
 //! A cluster of two nodes, and where its secrets may be.
 
 use crate::cable::{Node, side_door, write};
-use crate::disks::partitions;
 use crate::nodes::remove_images;
+pub(super) use crate::seed::{bytes as seed, holds};
 use crate::user::{done, identity, kiln_in, publish_k3s};
 use kiln::secrets::{Identities, Place, Secrets};
 use kiln_qemu::Link;
 use kiln_tests::{said, shared, tool};
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -95,21 +94,6 @@ pub(super) fn needle(secret: &str) -> &str {
     secret.lines().max_by_key(|line| line.len()).unwrap()
 }
 
-/// True when these words are somewhere in the bytes.
-pub(super) fn holds(bytes: &[u8], text: &str) -> bool {
-    let text = text.as_bytes();
-    let first = text[0];
-    let mut at = 0;
-    while let Some(next) = bytes[at..].iter().position(|byte| *byte == first) {
-        at += next;
-        if bytes[at..].starts_with(text) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
 /// The files below a folder that hold any of these secrets, sorted. grep(1) looks: the folders may be large.
 pub(super) fn files_with(secrets: &[String], folder: &Path) -> Vec<PathBuf> {
     let wanted = tempfile::tempdir().unwrap();
@@ -125,16 +109,6 @@ pub(super) fn files_with(secrets: &[String], folder: &Path) -> Vec<PathBuf> {
         String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect();
     found.sort();
     found
-}
-
-/// The bytes of a disk's seed partition.
-pub(super) fn seed(disk: &Path) -> Vec<u8> {
-    let partition = partitions(disk).into_iter().find(|partition| partition.name == "CIDATA").unwrap();
-    let mut file = fs::File::open(disk).unwrap();
-    file.seek(SeekFrom::Start(partition.bytes.start)).unwrap();
-    let mut bytes = Vec::new();
-    file.take(partition.bytes.end - partition.bytes.start).read_to_end(&mut bytes).unwrap();
-    bytes
 }
 
 /// Looks at all that processes on a running node were told since its systemd began: not one of these secrets is in it, and

@@ -66,6 +66,7 @@ pub(crate) fn handoff(data: &[Rule], erase: &[&str]) -> Handoff {
     let id = Uuid::from_u128;
     Handoff {
         version: VERSION,
+        credentials: None,
         cluster: Cluster { id: CLUSTER, name: "demo".to_owned() },
         node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
         partitions: Partitions {

@@ -49,6 +49,7 @@ pub(crate) fn plain_disk(name: &str) -> Disk {
 pub(crate) fn handoff(seed: u128) -> Handoff {
     Handoff {
         version: VERSION,
+        credentials: None,
         cluster: Cluster { id: guid(seed, 0), name: "test".to_owned() },
         node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
         partitions: Partitions {

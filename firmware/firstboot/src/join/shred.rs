@@ -3,8 +3,10 @@
 
 use super::Around;
 use super::words::{Cause, Trouble};
+use crate::chap::{self, Found};
 use crate::sys;
-use kiln_contract::handoff::{Handoff, RUNTIME_PATH};
+use kiln_contract::credentials;
+use kiln_contract::handoff::{self, Handoff, RUNTIME_PATH};
 use kiln_contract::join::{AFTER, Join, Seed};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -21,10 +23,25 @@ const INSTANCE_COPIES: [&str; 5] =
 const RUN_COPIES: [&str; 2] =
     ["/run/cloud-init/combined-cloud-config.json", "/run/cloud-init/instance-data-sensitive.json"];
 
+/// What is to be removed.
+#[derive(Debug)]
+pub(super) struct Left<'a> {
+    /// Files on the node.
+    pub(super) files: &'a [String],
+    /// Where the seed is.
+    pub(super) seed: &'a Seed,
+}
+
+impl<'a> From<&'a Join> for Left<'a> {
+    fn from(join: &'a Join) -> Self {
+        Self { files: &join.shred, seed: &join.seed }
+    }
+}
+
 /// True when a secret lies where it has no business any more: a node that has joined may have been given its seed anew.
-pub(super) fn is_left(around: &Around, join: &Join) -> bool {
-    let unclean = |top: &Path| compare(top).map(|(state, _)| state == State::Secret);
-    let seed = match &join.seed {
+pub(super) fn is_left(around: &Around, left: &Left<'_>) -> bool {
+    let unclean = |top: &Path| Ok(compare(top)?.0 == State::Secret || chap::is_in(&top.join(handoff::PATH))?);
+    let seed = match left.seed {
         Seed::Network => Ok(false),
         Seed::Folder(path) => unclean(&around.path(path)),
         Seed::Volume => match volume(around).filter(|device| !is_iso(device)) {
@@ -32,20 +49,21 @@ pub(super) fn is_left(around: &Around, join: &Join) -> bool {
             None => Ok(false),
         },
     };
-    join.shred.iter().any(|path| around.path(path).exists()) || seed.unwrap_or(false)
+    left.files.iter().any(|path| around.path(path).exists()) || seed.unwrap_or(false)
 }
 
 /// Removes them all; what can't be is said, and tried again where that may help.
-pub(super) fn run(around: &Around, join: &Join) -> Result<((), String), Trouble> {
+pub(super) fn run(around: &Around, left: &Left<'_>) -> Result<((), String), Trouble> {
     // Its last stage reads the copies; the links are made at the beginning and at the end of its work.
     if around.path("/run/cloud-init/status.json").exists()
         && !around.path("/run/cloud-init/result.json").exists()
     {
         return Err(Trouble::new(Cause::CloudInitRuns, ""));
     }
-    let seed = seed(around, join)?;
+    written(around)?;
+    let seed = seed(around, left)?;
     let copies = copies(around);
-    let listed = join.shred.iter().map(|path| around.path(path));
+    let listed = left.files.iter().map(|path| around.path(path));
     let mut gone = 0;
     for path in listed.chain(copies) {
         let removed = shred(&path);
@@ -55,6 +73,15 @@ pub(super) fn run(around: &Around, join: &Join) -> Result<((), String), Trouble>
         );
     }
     Ok(((), format!("{gone} files with secrets are gone; {seed}")))
+}
+
+/// What cloud-init wrote is on the medium: it has not waited for that, and the seed has it no longer.
+fn written(around: &Around) -> Result<(), Trouble> {
+    for folder in ["/etc", "/var"].map(|path| around.path(path)).iter().filter(|folder| folder.exists()) {
+        sys::sync_file_system(folder)
+            .map_err(|error| Trouble::new(Cause::NotShredded, format!("{}: {error}", folder.display())))?;
+    }
+    Ok(())
 }
 
 /// Overwrites a file in its place and removes it; false when there is none.
@@ -91,9 +118,11 @@ fn copies(around: &Around) -> Vec<PathBuf> {
 }
 
 /// Puts the seed without secrets in the place of the one with them; what became of it.
-fn seed(around: &Around, join: &Join) -> Result<String, Trouble> {
+fn seed(around: &Around, left: &Left<'_>) -> Result<String, Trouble> {
+    let kept = around.path(credentials::PATH);
+    let clean = |top: &Path| clean(top, &kept);
     let failed = |what: &str, error: &io::Error| Trouble::new(Cause::NotShredded, format!("{what}: {error}"));
-    match &join.seed {
+    match left.seed {
         Seed::Network => {
             Ok("the seed's server still has them, and cloud-init fetches them at every boot".to_owned())
         }
@@ -173,15 +202,26 @@ fn compare(top: &Path) -> io::Result<(State, Vec<u8>)> {
     Ok((state, after))
 }
 
+/// A seed without secrets, and what became of them in words.
+fn clean(top: &Path, kept: &Path) -> io::Result<String> {
+    let state = clean_user_data(top)?;
+    let chap = chap::move_out(&top.join(handoff::PATH), kept)?;
+    Ok(match (state, chap) {
+        (State::Bare, Found::None) => "the seed keeps them: it has nothing to put in their place".to_owned(),
+        (_, Found::None) => "the seed is clean".to_owned(),
+        (_, Found::Moved) => {
+            format!("the seed is clean, and CHAP names and passwords are in {}", credentials::PATH)
+        }
+    })
+}
+
 /// `user-data` becomes what lies beside it for afterwards. A cut before the new name leaves zeros there, which cloud-init
 /// warns of and this does again.
-fn clean(top: &Path) -> io::Result<String> {
+fn clean_user_data(top: &Path) -> io::Result<State> {
     let (now, beside) = (top.join("user-data"), top.join("user-data.new"));
     let (state, after) = compare(top)?;
-    match state {
-        State::Bare => return Ok("the seed keeps them: it has nothing to put in their place".to_owned()),
-        State::Clean => return Ok("the seed is clean".to_owned()),
-        State::Secret => {}
+    if state != State::Secret {
+        return Ok(state);
     }
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(&after)?;
@@ -191,17 +231,21 @@ fn clean(top: &Path) -> io::Result<String> {
     }
     fs::rename(&beside, &now)?;
     sync_folder(&now)?;
-    Ok("the seed is clean".to_owned())
+    Ok(State::Clean)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{clean, is_iso, run, shred, volume};
+    use super::{Left, is_iso, run, shred, volume};
     use crate::join::tests::{around, document};
     use crate::join::words::Cause;
     use kiln_contract::join::Seed;
     use std::fs;
     use std::path::Path;
+
+    fn clean(top: &Path) -> std::io::Result<String> {
+        super::clean(top, &top.join("../chap.json"))
+    }
 
     const SECRET: &str = "#cloud-config\nsecret: hunter2\n";
 
@@ -280,15 +324,18 @@ mod tests {
         join.shred = vec!["/etc/kiln/x".to_owned(), "/etc/kiln/never-was".to_owned()];
         join.seed = Seed::Network;
         let around = around(root.path());
-        assert_eq!(run(&around, &join).unwrap_err().cause, Cause::CloudInitRuns);
+        assert_eq!(run(&around, &Left::from(&join)).unwrap_err().cause, Cause::CloudInitRuns);
         assert!(gone.iter().all(|path| path.exists()));
         put("run/cloud-init/result.json");
         assert!(
-            run(&around, &join).unwrap().1.starts_with("4 files with secrets are gone; the seed's server")
+            run(&around, &Left::from(&join))
+                .unwrap()
+                .1
+                .starts_with("4 files with secrets are gone; the seed's server")
         );
         assert!(gone.iter().all(|path| !path.exists()));
         assert!(kept.exists() && status.exists());
-        assert!(run(&around, &join).unwrap().1.starts_with("0 files"));
+        assert!(run(&around, &Left::from(&join)).unwrap().1.starts_with("0 files"));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::Around;
 use super::words::{Cause, Trouble};
 use crate::console::announce;
-use kiln_contract::join::{Join, REPORT, STATE};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -18,7 +17,18 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// The only version of the state that this code writes and reads.
 const VERSION: u32 = 1;
 
-/// How far a node has come; at [`STATE`], and with all steps at [`REPORT`].
+/// What a story is told as, and where it is kept.
+#[derive(Debug)]
+pub(super) struct Title {
+    /// What its lines begin with.
+    pub(super) word: &'static str,
+    /// Where it is kept how far the node has come.
+    pub(super) state: &'static str,
+    /// Where the report is.
+    pub(super) report: &'static str,
+}
+
+/// How far a node has come, with all steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
     version: u32,
@@ -51,9 +61,10 @@ struct Step {
     found: String,
 }
 
-/// The story of a join.
+/// The story of a join, or of a node that joins nothing.
 pub(super) struct Story<'a> {
     around: &'a Around,
+    title: &'static Title,
     pub(super) progress: Progress,
     /// A state that can't be written is told once.
     told: bool,
@@ -61,24 +72,22 @@ pub(super) struct Story<'a> {
 
 impl<'a> Story<'a> {
     /// Where the last run ended, when it was for the same node of the same cluster.
-    pub(super) fn resume(around: &'a Around, join: &Join) -> Self {
-        let kept = fs::read(around.path(STATE))
+    pub(super) fn resume(around: &'a Around, title: &'static Title, (cluster, node): (&str, &str)) -> Self {
+        let kept = fs::read(around.path(title.state))
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Progress>(&bytes).ok());
-        let ours = |kept: &Progress| {
-            kept.version == VERSION && kept.cluster == join.cluster && kept.node == join.node
-        };
+        let ours = |kept: &Progress| kept.version == VERSION && kept.cluster == cluster && kept.node == node;
         let progress = kept.filter(ours).unwrap_or_else(|| Progress {
             version: VERSION,
-            cluster: join.cluster.clone(),
-            node: join.node.clone(),
+            cluster: cluster.to_owned(),
+            node: node.to_owned(),
             stage: String::new(),
             joined: false,
             done: false,
             began: around.clock.now(),
             steps: Vec::new(),
         });
-        Self { around, progress, told: false }
+        Self { around, title, progress, told: false }
     }
 
     /// Tries a step until it is done. What is in the way is said at once, when its cause changes, and every half minute.
@@ -130,27 +139,27 @@ impl<'a> Story<'a> {
         self.keep();
     }
 
-    /// Nothing is left: the state says so, and the report is written.
-    pub(super) fn done(&mut self) {
+    /// Nothing is left: the state says so, and the report is written. `end` are the last words.
+    pub(super) fn done(&mut self, end: &str) {
         self.progress.done = true;
-        if let Err(error) = write(&self.around.path(REPORT), &self.progress) {
-            self.say(&format!("the report can't be written: {REPORT}: {error}"));
+        if let Err(error) = write(&self.around.path(self.title.report), &self.progress) {
+            self.say(&format!("the report can't be written: {}: {error}", self.title.report));
         }
         self.keep();
-        self.say(&format!("node {} has joined cluster {}", self.progress.node, self.progress.cluster));
+        self.say(end);
     }
 
     fn keep(&mut self) {
-        if let Err(error) = write(&self.around.path(STATE), &self.progress)
+        if let Err(error) = write(&self.around.path(self.title.state), &self.progress)
             && !self.told
         {
             self.told = true;
-            self.say(&format!("after a restart this begins anew: {STATE}: {error}"));
+            self.say(&format!("after a restart this begins anew: {}: {error}", self.title.state));
         }
     }
 
     fn say(&self, what: &str) {
-        let line = format!("join: {what}");
+        let line = format!("{}: {what}", self.title.word);
         // Other roots are other machines: their lines have no business on this one's consoles.
         if self.around.root == Path::new("/") { announce(&line) } else { eprintln!("{line}") }
     }
@@ -181,7 +190,8 @@ fn write(path: &Path, progress: &Progress) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{Story, in_words};
-    use crate::join::tests::{around, document};
+    use crate::join::TITLE;
+    use crate::join::tests::around;
     use crate::join::words::{Cause, Trouble};
     use kiln_contract::join::STATE;
     use std::fs;
@@ -191,8 +201,9 @@ mod tests {
     #[test]
     fn a_step_is_tried_until_it_is_done_and_kept() {
         let root = tempfile::tempdir().unwrap();
-        let (around, join) = (around(root.path()), document());
-        let mut story = Story::resume(&around, &join);
+        let around = around(root.path());
+        let resume = |cluster: &str| Story::resume(&around, &TITLE, (cluster, "k3s2"));
+        let mut story = resume("demo");
         let mut left = 3;
         let value = story.step("link", |_| {
             left -= 1;
@@ -202,13 +213,11 @@ mod tests {
         story.joined();
         let path = root.path().join(STATE.trim_start_matches('/'));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(Story::resume(&around, &join).progress, story.progress);
+        assert_eq!(resume("demo").progress, story.progress);
         // Another cluster begins anew, and so does a state that a cut damaged.
-        let mut other = join.clone();
-        other.cluster = "other".to_owned();
-        assert!(!Story::resume(&around, &other).progress.joined);
+        assert!(!resume("other").progress.joined);
         fs::write(&path, "{").unwrap();
-        assert!(!Story::resume(&around, &join).progress.joined);
+        assert!(!resume("demo").progress.joined);
     }
 
     #[test]

@@ -63,6 +63,8 @@ causes! {
     NotRegistered: "Kubernetes has no node {} yet", "The kubelet registers it (`journalctl -u k3s -u k3s-agent`)";
     NotReady: "Kubernetes says that the node is not ready: {}", "The network plugin or images may be missing (`kubectl describe node`)";
     CloudInitRuns: "cloud-init is still at work{}", "Its copies of the seed's secrets are removed when it is done (`cloud-init status`)";
+    CloudInitFailed: "cloud-init had errors: {}", "The seed keeps its secrets: mend what is named by `cloud-init status --long`, and restart the node";
+    UnitsNotWell: "not all that this node is for runs: {}", "The seed keeps its secrets until it does: `systemctl status` and `journalctl -u` tell more";
     NotShredded: "secrets can't be removed: {}", "Remove them by hand, or mend what is named";
 }
 

@@ -39,6 +39,7 @@ fn handoff(rules: &[Rule], erase: &[&str]) -> Handoff {
     let erase = erase.iter().map(|serial| (*serial).to_owned()).collect();
     Handoff {
         version: kiln_contract::handoff::VERSION,
+        credentials: None,
         cluster: Cluster { id: CLUSTER, name: "demo".to_owned() },
         node: Node { name: "k3s1".to_owned(), machine_id: "0123456789abcdef0123456789abcdef".to_owned() },
         partitions: Partitions {
