@@ -1,6 +1,7 @@
 //! The handoff document: what the builder tells the device about itself, as JSON in the seed partition.
 
 use crate::credentials::Whereabouts;
+use crate::document::{self, Kind};
 use crate::iscsi::{Credentials, Iscsi};
 use crate::memory::Memory;
 use crate::policy::Policy;
@@ -16,6 +17,15 @@ pub const RUNTIME_PATH: &str = "/run/kiln/handoff.json";
 pub const VERSION: u32 = 2;
 /// No honest document is larger; more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 1 << 20;
+
+static KIND: Kind = Kind {
+    name: "the handoff document",
+    damaged: "is damaged",
+    version: VERSION,
+    most: MAX_BYTES,
+    reader: "this image's helper",
+    remedy: "rebuild the seed and the image with one version of kiln",
+};
 
 /// The document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,17 +94,9 @@ pub struct Partitions {
 /// Why a document was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// More bytes than [`MAX_BYTES`].
-    #[error("the handoff document has {0} bytes, more than the {MAX_BYTES} that one can have")]
-    TooLarge(usize),
-    /// Not JSON of this shape.
-    #[error("the handoff document is damaged: {0}")]
-    Damaged(serde_json::Error),
-    /// Written by another version of Kiln.
-    #[error(
-        "the handoff document has version {0}, this image's helper reads version {VERSION}: rebuild the seed and the image with one version of kiln"
-    )]
-    Version(u64),
+    /// Its bytes.
+    #[error(transparent)]
+    Document(#[from] document::Error),
     /// A field holds what it can't.
     #[error("the handoff document's {field} is {value:?}, which is not {want}")]
     Field {
@@ -111,19 +113,7 @@ impl Handoff {
     /// Reads a document. Hostile bytes end in an [`Error`], never in a panic. CHAP names and passwords that it holds no more
     /// are empty.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        /// The one field that every version has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
-        if bytes.len() > MAX_BYTES {
-            return Err(Error::TooLarge(bytes.len()));
-        }
-        let versioned: Versioned = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
-        if versioned.version != u64::from(VERSION) {
-            return Err(Error::Version(versioned.version));
-        }
-        let mut handoff: Self = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
+        let mut handoff: Self = document::read(&KIND, bytes)?;
         handoff.check()?;
         if let (true, Some(iscsi)) = (handoff.has_moved(), &mut handoff.iscsi) {
             iscsi
@@ -135,10 +125,7 @@ impl Handoff {
 
     /// The document's bytes: pretty JSON with a final newline.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A struct of strings and UUIDs always serialises.
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        document::write(self)
     }
 
     /// Whether the node has the CHAP names and passwords, and the document none.
@@ -176,6 +163,7 @@ impl Handoff {
 #[cfg(test)]
 mod tests {
     use super::{Cluster, Error, Handoff, MAX_BYTES, Memory, Node, Partitions, Policy, VERSION};
+    use crate::document;
     use proptest::prelude::{any, prop, proptest};
     use uuid::Uuid;
 
@@ -208,7 +196,7 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let error = Handoff::parse(br#"{"version": 7, "nodes": []}"#).unwrap_err();
-        assert!(matches!(error, Error::Version(7)), "{error}");
+        assert!(matches!(error, Error::Document(document::Error::Version { version: 7, .. })), "{error}");
         assert!(error.to_string().contains("version 7"), "{error}");
     }
 
@@ -223,9 +211,18 @@ mod tests {
         let zeros = text.replace("0123456789abcdef0123456789abcdef", &"0".repeat(32));
         assert!(matches!(Handoff::parse(zeros.as_bytes()), Err(Error::Field { .. })));
         let unknown = text.replace("\"node\"", "\"nodes\"");
-        assert!(matches!(Handoff::parse(unknown.as_bytes()), Err(Error::Damaged(_))));
-        assert!(matches!(Handoff::parse(&text.as_bytes()[..40]), Err(Error::Damaged(_))));
-        assert!(matches!(Handoff::parse(&vec![b' '; MAX_BYTES + 1]), Err(Error::TooLarge(_))));
+        assert!(matches!(
+            Handoff::parse(unknown.as_bytes()),
+            Err(Error::Document(document::Error::Damaged { .. }))
+        ));
+        assert!(matches!(
+            Handoff::parse(&text.as_bytes()[..40]),
+            Err(Error::Document(document::Error::Damaged { .. }))
+        ));
+        assert!(matches!(
+            Handoff::parse(&vec![b' '; MAX_BYTES + 1]),
+            Err(Error::Document(document::Error::TooLarge { .. }))
+        ));
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The join document: what the seed tells a node about the cluster that it joins. It names files that hold secrets and
 //! holds none itself.
 
+use crate::document::{self, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Where the document is. cloud-init writes it (`write_files`), on Kiln's image and on a stock one.
@@ -17,6 +18,15 @@ pub const LONGHORN_ANNOTATION: &str = "node.longhorn.io/default-disks-config";
 pub const VERSION: u32 = 1;
 /// No honest document is larger; more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 256 << 10;
+
+static KIND: Kind = Kind {
+    name: "the join document",
+    damaged: "is damaged",
+    version: VERSION,
+    most: MAX_BYTES,
+    reader: "this kiln-firstboot",
+    remedy: "rebuild the seed and the image with one version of kiln",
+};
 
 /// The document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,17 +149,9 @@ pub enum Seed {
 /// Why a document was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// More bytes than [`MAX_BYTES`].
-    #[error("the join document has {0} bytes, more than the {MAX_BYTES} that one can have")]
-    TooLarge(usize),
-    /// Not JSON of this shape.
-    #[error("the join document is damaged: {0}")]
-    Damaged(serde_json::Error),
-    /// Written by another version of Kiln.
-    #[error(
-        "the join document has version {0}, this kiln-firstboot reads version {VERSION}: rebuild the seed and the image with one version of kiln"
-    )]
-    Version(u64),
+    /// Its bytes.
+    #[error(transparent)]
+    Document(#[from] document::Error),
     /// A field holds what it can't.
     #[error("the join document's {field} is {value:?}, which is not {want}")]
     Field {
@@ -165,29 +167,14 @@ pub enum Error {
 impl Join {
     /// Reads a document. Hostile bytes end in an [`Error`], never in a panic.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        /// The one field that every version has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
-        if bytes.len() > MAX_BYTES {
-            return Err(Error::TooLarge(bytes.len()));
-        }
-        let versioned: Versioned = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
-        if versioned.version != u64::from(VERSION) {
-            return Err(Error::Version(versioned.version));
-        }
-        let join: Self = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
+        let join: Self = document::read(&KIND, bytes)?;
         join.check()?;
         Ok(join)
     }
 
     /// The document's bytes: pretty JSON with a final newline.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A struct of strings and numbers always serialises.
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        document::write(self)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -248,6 +235,7 @@ fn is_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{After, Authority, Endpoint, Error, Join, MAX_BYTES, Role, Seed, VERSION};
+    use crate::document;
     use proptest::prelude::{any, prop, proptest};
 
     fn document() -> Join {
@@ -288,7 +276,7 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let error = Join::parse(br#"{"version": 7, "nodes": []}"#).unwrap_err();
-        assert!(matches!(error, Error::Version(7)), "{error}");
+        assert!(matches!(error, Error::Document(document::Error::Version { version: 7, .. })), "{error}");
     }
 
     #[test]
@@ -313,9 +301,12 @@ mod tests {
         let text = String::from_utf8(document().to_bytes()).unwrap();
         assert!(matches!(
             Join::parse(text.replace("\"node\"", "\"nodes\"").as_bytes()),
-            Err(Error::Damaged(_))
+            Err(Error::Document(document::Error::Damaged { .. }))
         ));
-        assert!(matches!(Join::parse(&vec![b' '; MAX_BYTES + 1]), Err(Error::TooLarge(_))));
+        assert!(matches!(
+            Join::parse(&vec![b' '; MAX_BYTES + 1]),
+            Err(Error::Document(document::Error::TooLarge { .. }))
+        ));
     }
 
     proptest! {

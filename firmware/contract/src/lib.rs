@@ -3,6 +3,7 @@
 pub mod choose;
 pub mod cmdline;
 pub mod credentials;
+pub mod document;
 pub mod encryption;
 pub mod event;
 pub mod glob;

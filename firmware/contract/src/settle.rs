@@ -1,5 +1,6 @@
 //! The document of a node outside the cluster: what it has to wait for before its seed loses its secrets. It holds none itself.
 
+use crate::document::{self, Kind};
 use crate::join::Seed;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,15 @@ pub const REPORT: &str = "/var/lib/kiln/settle-report.json";
 pub const VERSION: u32 = 1;
 /// No honest document is larger; more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 64 << 10;
+
+static KIND: Kind = Kind {
+    name: "the document",
+    damaged: "is damaged",
+    version: VERSION,
+    most: MAX_BYTES,
+    reader: "this kiln-firstboot",
+    remedy: "rebuild the seed and the image with one version of kiln",
+};
 
 /// The document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,17 +48,9 @@ pub struct Settle {
 /// Why a document was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// More bytes than [`MAX_BYTES`].
-    #[error("the document has {0} bytes, more than the {MAX_BYTES} that one can have")]
-    TooLarge(usize),
-    /// Not JSON of this shape.
-    #[error("the document is damaged: {0}")]
-    Damaged(#[from] serde_json::Error),
-    /// Written by another version of Kiln.
-    #[error(
-        "the document has version {0}, this kiln-firstboot reads version {VERSION}: rebuild the seed and the image with one version of kiln"
-    )]
-    Version(u64),
+    /// Its bytes.
+    #[error(transparent)]
+    Document(#[from] document::Error),
     /// A field holds what it can't.
     #[error("the document's {0} holds {1:?}, which is not {2}")]
     Field(&'static str, String, &'static str),
@@ -57,29 +59,14 @@ pub enum Error {
 impl Settle {
     /// Reads a document. Hostile bytes end in an [`Error`], never in a panic.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        /// The one field that every version has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
-        if bytes.len() > MAX_BYTES {
-            return Err(Error::TooLarge(bytes.len()));
-        }
-        let versioned: Versioned = serde_json::from_slice(bytes)?;
-        if versioned.version != u64::from(VERSION) {
-            return Err(Error::Version(versioned.version));
-        }
-        let settle: Self = serde_json::from_slice(bytes)?;
+        let settle: Self = document::read(&KIND, bytes)?;
         settle.check()?;
         Ok(settle)
     }
 
     /// The document's bytes: pretty JSON with a final newline.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A struct of strings and numbers always serialises.
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        document::write(self)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -104,6 +91,7 @@ impl Settle {
 #[cfg(test)]
 mod tests {
     use super::{Error, MAX_BYTES, Settle, VERSION};
+    use crate::document;
     use crate::join::Seed;
     use proptest::prelude::{any, prop, proptest};
 
@@ -122,7 +110,7 @@ mod tests {
     fn round_trips_and_faults_are_told_apart() {
         assert_eq!(Settle::parse(&document().to_bytes()).unwrap(), document());
         let error = Settle::parse(br#"{"version": 7, "nodes": []}"#).unwrap_err();
-        assert!(matches!(error, Error::Version(7)), "{error}");
+        assert!(matches!(error, Error::Document(document::Error::Version { version: 7, .. })), "{error}");
         let said = |edit: fn(&mut Settle)| {
             let mut settle = document();
             edit(&mut settle);
@@ -136,7 +124,10 @@ mod tests {
         ] {
             assert!(found.starts_with(want), "{found}");
         }
-        assert!(matches!(Settle::parse(&vec![b' '; MAX_BYTES + 1]), Err(Error::TooLarge(_))));
+        assert!(matches!(
+            Settle::parse(&vec![b' '; MAX_BYTES + 1]),
+            Err(Error::Document(document::Error::TooLarge { .. }))
+        ));
     }
 
     proptest! {

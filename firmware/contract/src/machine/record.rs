@@ -1,28 +1,30 @@
 //! Reading a record. It was made on another machine and may have been edited since: nothing in it is believed.
 
 use super::{Machine, VERSION};
-use serde::Deserialize;
+use crate::document::{self, Kind};
 use std::collections::BTreeSet;
 
 /// No honest record is larger (a disk takes about a KiB); more bytes than this are refused unread.
 pub const MAX_BYTES: usize = 16 << 20;
+
+static KIND: Kind = Kind {
+    name: "it",
+    damaged: "is not a record of a machine's disks",
+    version: VERSION,
+    most: MAX_BYTES,
+    reader: "this kiln",
+    remedy: "record the machine with its own helper",
+};
+
 /// Disks that a record may have: Linux machines with more exist in data centres only, on multipath, which is refused.
 const MOST_DISKS: usize = 4096;
 
 /// Why a record was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// More bytes than [`MAX_BYTES`].
-    #[error("it has more than the {MAX_BYTES} bytes that a record can have")]
-    TooLarge,
-    /// Not JSON of this shape.
-    #[error("it is not a record of a machine's disks: {0}")]
-    Damaged(serde_json::Error),
-    /// Written by another version of Kiln.
-    #[error(
-        "the record has version {0}, and this kiln reads version {VERSION}: record the machine with its own helper"
-    )]
-    Version(u64),
+    /// Its bytes.
+    #[error(transparent)]
+    Document(#[from] document::Error),
     /// More disks than [`MOST_DISKS`].
     #[error("it has {0} disks, more than any machine")]
     TooMany(usize),
@@ -37,19 +39,7 @@ pub enum Error {
 impl Machine {
     /// Reads a record. Hostile bytes end in an [`Error`], never in a panic.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        /// The one field that every version has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
-        if bytes.len() > MAX_BYTES {
-            return Err(Error::TooLarge);
-        }
-        let versioned: Versioned = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
-        if versioned.version != u64::from(VERSION) {
-            return Err(Error::Version(versioned.version));
-        }
-        let machine: Self = serde_json::from_slice(bytes).map_err(Error::Damaged)?;
+        let machine: Self = document::read(&KIND, bytes)?;
         if machine.disks.len() > MOST_DISKS {
             return Err(Error::TooMany(machine.disks.len()));
         }
@@ -72,6 +62,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::{Error, MAX_BYTES};
+    use crate::document;
     use crate::machine::Machine;
     use proptest::prelude::{any, prop, proptest};
 
@@ -84,14 +75,23 @@ mod tests {
     fn faults_are_told_apart() {
         assert_eq!(Machine::parse(RECORD.as_bytes()).unwrap().disks.len(), 2);
         let error = |text: &str| Machine::parse(text.as_bytes()).unwrap_err();
-        assert!(matches!(error(""), Error::Damaged(_)));
-        assert!(matches!(error("{}"), Error::Damaged(_)));
-        assert!(matches!(error(r#"{"version": 2, "machines": 1}"#), Error::Version(2)));
-        assert!(matches!(error(&RECORD.replace("sector_size", "sectors")), Error::Damaged(_)));
+        assert!(matches!(error(""), Error::Document(document::Error::Damaged { .. })));
+        assert!(matches!(error("{}"), Error::Document(document::Error::Damaged { .. })));
+        assert!(matches!(
+            error(r#"{"version": 2, "machines": 1}"#),
+            Error::Document(document::Error::Version { version: 2, .. })
+        ));
+        assert!(matches!(
+            error(&RECORD.replace("sector_size", "sectors")),
+            Error::Document(document::Error::Damaged { .. })
+        ));
         assert!(matches!(error(&RECORD.replace("sdb", "sda")), Error::Twice(_)));
         assert!(matches!(error(&RECORD.replace("sdb", "")), Error::Name(_)));
         assert!(matches!(error(&RECORD.replace("sdb", "../x")), Error::Name(_)));
-        assert!(matches!(error(&" ".repeat(MAX_BYTES + 1)), Error::TooLarge));
+        assert!(matches!(
+            error(&" ".repeat(MAX_BYTES + 1)),
+            Error::Document(document::Error::TooLarge { .. })
+        ));
         let disk = |at: usize| RECORD.split('\n').nth(1).unwrap().replace("sda", &format!("d{at}"));
         let many: Vec<String> =
             (0..5000).map(disk).map(|line| line.trim().trim_end_matches(',').to_owned()).collect();
