@@ -805,7 +805,7 @@ fn a_note_is_no_fault() {
     assert_eq!(text(&output.stderr), "");
     assert_eq!(
         text(&output.stdout),
-        "no fault, 1 note, in cluster.yaml: cluster home with server, user, other\n"
+        "no fault and 1 note in cluster.yaml: cluster home with server, user, other\n"
     );
     let output = kiln(folder.path(), &["check", "--json"]);
     let faults: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -138,20 +138,25 @@ impl Report {
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         (line, self.source[start..end].chars().count() + 1)
     }
-    /// `2 errors and 1 warning in cluster.yaml`, `no fault, 1 note, in cluster.yaml`.
+    /// `2 errors and 1 warning in cluster.yaml`, `no fault and 1 note in cluster.yaml`.
     pub fn summary(&self) -> String {
         let count = |number: usize, word: &str| match number {
             0 => None,
             1 => Some(format!("1 {word}")),
             _ => Some(format!("{number} {word}s")),
         };
-        let counts =
-            [count(self.count(Severity::Error), "error"), count(self.count(Severity::Warning), "warning")];
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
-        let counts = if counts.is_empty() { "no fault".to_owned() } else { counts.join(" and ") };
-        let notes =
-            count(self.count(Severity::Note), "note").map_or_else(String::new, |notes| format!(", {notes},"));
-        format!("{counts}{notes} in {}", self.file.display())
+        let errors = count(self.count(Severity::Error), "error");
+        let warnings = count(self.count(Severity::Warning), "warning");
+        let mut counts: Vec<String> = errors.into_iter().chain(warnings).collect();
+        if counts.is_empty() {
+            counts.push("no fault".to_owned());
+        }
+        counts.extend(count(self.count(Severity::Note), "note"));
+        let counts = match counts.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+            _ => counts.concat(),
+        };
+        format!("{counts} in {}", self.file.display())
     }
 }
 

@@ -30,7 +30,7 @@ impl Check<'_> {
     ) {
         let (Store::VolumeGroup(group), true) = (&target.store, target.thin) else { return };
         let rule = node.disks.data.iter().find(|rule| rule.usage == Use::Lvm && rule.name == *group);
-        let Some((rule, place)) = rule.zip(section.volume_group.as_ref()) else { return };
+        let Some((rule, place)) = rule.zip(section.thin.as_ref()) else { return };
         let count = u64::try_from(rule.slots.len()).unwrap_or(u64::MAX);
         let all = |size: u64| size.saturating_mul(count);
         let (least, most) = (rule.matching.min_size.map(all), rule.matching.max_size.map(all));
@@ -38,12 +38,14 @@ impl Check<'_> {
             let Some(size) = &written.size else { continue };
             let over = |bound: Option<u64>| bound.filter(|bound| bytes > bound).map(human);
             let fault = if let Some(most) = over(most) {
-                let message =
-                    format!("a LUN of {} never fits: the disks of `{group}` have {most} at most", size.value);
+                let message = format!(
+                    "a LUN of {} never fits: the largest disks that `{group}` takes have {most}",
+                    size.value
+                );
                 Fault::error("iscsi-size", &size.span, message).help("give it less")
             } else if let Some(least) = over(least) {
                 let message = format!(
-                    "a LUN of {} may not fit: the disks of `{group}` have {least} where they are smallest",
+                    "a LUN of {} may not fit: the smallest disks that `{group}` takes have {least}",
                     size.value
                 );
                 Fault::warning("iscsi-size", &size.span, message)
@@ -56,12 +58,12 @@ impl Check<'_> {
         let sum = target.luns.iter().fold(0, |sum: u64, lun| sum.saturating_add(lun.bytes));
         if let Some(least) = least.filter(|least| sum > *least) {
             let message = format!(
-                "the LUNs may grow to {} together, {} more than the {} that the disks of `{group}` have where they are smallest",
+                "the LUNs may grow to {} together, {} more than the {} of the smallest disks that `{group}` takes",
                 human(sum),
                 human(sum - least),
                 human(least)
             );
-            let fault = Fault::note("iscsi-thin", &place.span, message).label("thin");
+            let fault = Fault::note("iscsi-thin", &place.span, message).label("so they can be");
             let help = "when the pool is full, writes to new places fail: look at it with `lvs`; `fstrim` on the initiators gives room back";
             self.faults.push(fault.help(help));
         }
