@@ -34,8 +34,11 @@ pub(crate) fn run() -> ExitCode {
     let mut made = Vec::new();
     match store::open(&target, &handoff.disks) {
         Err(error) => problems.push(error.to_string()),
-        Ok((store, remark)) => {
-            remark.into_iter().for_each(|remark| tell(&remark));
+        Ok(store) => {
+            match store.pool() {
+                Ok(remark) => remark.into_iter().for_each(|remark| tell(&remark)),
+                Err(error) => problems.push(error.to_string()),
+            }
             for lun in &target.luns {
                 match store.make(&lun.name, lun.bytes) {
                     Ok(new) => {

@@ -50,7 +50,7 @@ pub(super) enum Error {
 pub(super) enum Store {
     /// A volume group.
     Group(String),
-    /// A volume group with a pool in it.
+    /// A volume group whose LUNs are in a pool.
     Pool(String),
     /// A folder.
     Folder(PathBuf),
@@ -67,18 +67,13 @@ pub(super) struct Made {
     pub(super) thin: bool,
 }
 
-/// Makes the target's store ready: the volume group on its partitions, when they are blank, with its pool, or the folder.
-/// Gives what a person should know with it.
-pub(super) fn open(target: &Target, disks: &Policy) -> Result<(Store, Option<String>), Error> {
+/// Makes the target's store ready: the volume group on its partitions, when they are blank, or the folder.
+pub(super) fn open(target: &Target, disks: &Policy) -> Result<Store, Error> {
     match &target.store {
         iscsi::Store::VolumeGroup(name) => {
             let rule = disks.data.iter().find(|rule| rule.usage == Use::Lvm && rule.name == *name);
             group(name, rule)?;
-            if target.thin {
-                let remark = pool::open(name)?;
-                return Ok((Store::Pool(name.clone()), remark));
-            }
-            Ok((Store::Group(name.clone()), None))
+            Ok(if target.thin { Store::Pool(name.clone()) } else { Store::Group(name.clone()) })
         }
         iscsi::Store::Folder(folder) => {
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -87,7 +82,7 @@ pub(super) fn open(target: &Target, disks: &Policy) -> Result<(Store, Option<Str
             }
             let path = PathBuf::from(folder);
             fs::create_dir_all(&path).map_err(|error| Error::File { path: path.clone(), error })?;
-            Ok((Store::Folder(path), None))
+            Ok(Store::Folder(path))
         }
     }
 }
@@ -164,6 +159,15 @@ fn wait_for(path: &Path) -> Option<()> {
 }
 
 impl Store {
+    /// Makes the pool of thin LUNs, when there is none. Gives what a person should know. LUNs that are there can be served
+    /// without.
+    pub(super) fn pool(&self) -> Result<Option<String>, Error> {
+        match self {
+            Self::Pool(group) => pool::open(group),
+            Self::Group(_) | Self::Folder(_) => Ok(None),
+        }
+    }
+
     /// A LUN of that name and size (bytes), made when it is not there.
     pub(super) fn make(&self, name: &str, bytes: u64) -> Result<Made, Error> {
         match self {
