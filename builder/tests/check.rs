@@ -251,6 +251,20 @@ fn iscsi(target: &str, luns: &[&str]) -> String {
     )
 }
 
+/// The same with thin LUNs on a disk of 170 GB at least.
+fn thin_luns(luns: &str, most: &str) -> String {
+    let target = format!("{{volume_group: data, thin: true, luns: {luns}}}");
+    let rule = format!("{{name: data, match: {{serial: a, min_size: 170GB{most}}}, use: lvm}}");
+    iscsi(
+        &target,
+        &[
+            "{name: a, target: server, lun: 0, mount_point: /a}",
+            "{name: b, target: server, lun: 1, mount_point: /b}",
+        ],
+    )
+    .replacen("    iscsi_target", &format!("    disks: {{data: [{rule}]}}\n    iscsi_target"), 1)
+}
+
 fn iscsi_cases() -> Vec<(&'static str, String)> {
     let served = "{folder: /srv/luns, luns: [{name: user, size: 1GB, initiators: [user]}]}";
     vec![
@@ -298,6 +312,27 @@ fn iscsi_cases() -> Vec<(&'static str, String)> {
             "iscsi-group",
             iscsi(
                 "{volume_group: data, luns: [{name: user, size: 1GB, initiators: [user]}]}",
+                &["{name: a, target: server, mount_point: /a}"],
+            ),
+        ),
+        (
+            "iscsi-thin",
+            thin_luns(
+                "[{name: user, size: 100GB, initiators: [user]}, {name: more, size: 100GB, initiators: [user]}]",
+                "",
+            ),
+        ),
+        (
+            "iscsi-thin-sizes",
+            thin_luns(
+                "[{name: user, size: 171GB, initiators: [user]}, {name: more, size: 300GB, initiators: [user]}]",
+                ", max_size: 250GB",
+            ),
+        ),
+        (
+            "iscsi-thin-files",
+            iscsi(
+                "{folder: /srv/luns, thin: true, luns: [{name: user, size: 1GB, initiators: [user]}]}",
                 &["{name: a, target: server, mount_point: /a}"],
             ),
         ),
@@ -651,9 +686,11 @@ fn every_bad_file_gets_its_words() {
         .chain(cross_cases());
     for (name, file) in all {
         let (stderr, status) = check(file.as_bytes());
-        let only_warnings =
-            matches!(name, "no-login" | "disk-warnings" | "iscsi-warnings" | "secrets-in-plain-text");
-        assert_eq!(status, Some(i32::from(!only_warnings)), "{name}: {stderr}");
+        let no_errors = matches!(
+            name,
+            "no-login" | "disk-warnings" | "iscsi-warnings" | "iscsi-thin" | "secrets-in-plain-text"
+        );
+        assert_eq!(status, Some(i32::from(!no_errors)), "{name}: {stderr}");
         for secret in ["c2VjcmV0", "hunter2", "BEGIN"] {
             assert!(!stderr.contains(secret), "{name} gives a secret away: {stderr}");
         }
@@ -756,6 +793,23 @@ fn json_lists_all_faults() {
     let keys = ["file", "line", "column", "severity", "code", "message", "help"];
     assert!(keys.iter().all(|key| faults[0].get(key).is_some()), "{faults}");
     assert_eq!((&faults[1]["line"], &faults[1]["column"]), (&6.into(), &5.into()));
+}
+
+/// What the user asked for is no warning, and not told with `--quiet`.
+#[test]
+fn a_note_is_no_fault() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (_, file) = iscsi_cases().into_iter().find(|(name, _)| *name == "iscsi-thin").expect("the case");
+    std::fs::write(folder.path().join("cluster.yaml"), file).expect("written");
+    let output = kiln(folder.path(), &["check", "--quiet"]);
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(
+        text(&output.stdout),
+        "no fault and 1 note in cluster.yaml: cluster home with server, user, other\n"
+    );
+    let output = kiln(folder.path(), &["check", "--json"]);
+    let faults: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&faults[0]["severity"], &faults[0]["code"]), (&"note".into(), &"iscsi-thin".into()));
 }
 
 #[test]

@@ -121,6 +121,30 @@ fn the_example_is_sound_and_is_what_it_says() {
     assert_eq!(packages, cluster.packages(&cluster.nodes[1]));
 }
 
+/// What looks at a thin pool before it is used is where there is one, and nowhere else.
+#[test]
+fn thin_luns_bring_their_package() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("cluster.yaml");
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 example@kiln";
+    for (word, brought) in [("thin: true", true), ("thin: false", false), ("port: 3260", false)] {
+        let text = format!(
+            "apiVersion: kiln/v1\ncluster: {{name: home}}\noverlays: [iscsi-target]\n\
+             users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n- name: store\n  \
+             disks: {{data: [{{name: data, match: {{serial: a}}, use: lvm}}]}}\n  iscsi_target:\n    \
+             volume_group: data\n    {word}\n    \
+             luns: [{{name: one, size: 1GB, initiators: [\"iqn.2025-01.home:a.b\"]}}]\n"
+        );
+        std::fs::write(&path, text).expect("written");
+        let cluster = match kiln::cluster::load(&path) {
+            Ok(loaded) => loaded.cluster,
+            Err(error) => panic!("{error:?}"),
+        };
+        let packages = cluster.packages(&cluster.nodes[0]);
+        assert_eq!(packages.contains("thin-provisioning-tools"), brought, "{word}");
+    }
+}
+
 #[test]
 fn nodes_are_selected_by_name() {
     let cluster = kiln::cluster::example().expect("sound").cluster;

@@ -355,6 +355,10 @@ impl Cluster {
         if luns.into_iter().any(|lun| lun.filesystem == FileSystem::Xfs) {
             packages.insert("xfsprogs".to_owned());
         }
+        if node.iscsi.iter().flat_map(|iscsi| &iscsi.target).any(|target| target.thin) {
+            // lvm activates no thin pool that its `thin_check` has not looked at.
+            packages.insert("thin-provisioning-tools".to_owned());
+        }
         packages
     }
     /// Directories at the top of the root below which any node mounts a data disk or a LUN, without a slash: a root that

@@ -156,7 +156,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         nodes,
     };
     // Of a file with other faults the parts are not known well enough.
-    if check.faults.iter().all(|fault| fault.severity == Severity::Warning) {
+    if check.faults.iter().all(|fault| fault.severity != Severity::Error) {
         check.cross(&cross::Both { cluster: &cluster, file });
     }
     Some(cluster)

@@ -23,6 +23,8 @@ pub enum Severity {
     Error,
     /// Worth a look; work goes on.
     Warning,
+    /// What follows from the user's own words; nothing is to be done.
+    Note,
 }
 
 /// One fault: what, where, why, and what to do about it.
@@ -60,6 +62,10 @@ impl Fault {
     /// A fault that doesn't.
     pub fn warning(code: &'static str, span: &Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+    /// What is worth knowing and as it was asked for.
+    pub fn note(code: &'static str, span: &Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(code, span, message) }
     }
     /// With words beside the caret.
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -132,17 +138,24 @@ impl Report {
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         (line, self.source[start..end].chars().count() + 1)
     }
-    /// `2 errors and 1 warning in cluster.yaml`.
+    /// `2 errors and 1 warning in cluster.yaml`, `no fault and 1 note in cluster.yaml`.
     pub fn summary(&self) -> String {
         let count = |number: usize, word: &str| match number {
             0 => None,
             1 => Some(format!("1 {word}")),
             _ => Some(format!("{number} {word}s")),
         };
-        let counts =
-            [count(self.count(Severity::Error), "error"), count(self.count(Severity::Warning), "warning")];
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
-        let counts = if counts.is_empty() { "no fault".to_owned() } else { counts.join(" and ") };
+        let errors = count(self.count(Severity::Error), "error");
+        let warnings = count(self.count(Severity::Warning), "warning");
+        let mut counts: Vec<String> = errors.into_iter().chain(warnings).collect();
+        if counts.is_empty() {
+            counts.push("no fault".to_owned());
+        }
+        counts.extend(count(self.count(Severity::Note), "note"));
+        let counts = match counts.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+            _ => counts.concat(),
+        };
         format!("{counts} in {}", self.file.display())
     }
 }

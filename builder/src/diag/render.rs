@@ -35,6 +35,7 @@ impl Style {
         if !self.unicode {
             characters.error = "error:".to_owned();
             characters.warning = "warning:".to_owned();
+            characters.advice = "note:".to_owned();
         }
         let styles = if self.colour { ThemeStyles::ansi() } else { ThemeStyles::none() };
         GraphicalTheme { characters, styles }
@@ -94,7 +95,11 @@ pub fn json<'a>(reports: impl IntoIterator<Item = &'a Report>) -> serde_json::Va
             "file": report.file.display().to_string(),
             "line": line,
             "column": column,
-            "severity": match fault.severity { Severity::Error => "error", Severity::Warning => "warning" },
+            "severity": match fault.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
+            },
             "code": fault.code,
             "message": fault.message,
             "help": fault.help,
@@ -159,6 +164,7 @@ impl Diagnostic for Shown<'_> {
         Some(match self.fault.severity {
             Severity::Error => miette::Severity::Error,
             Severity::Warning => miette::Severity::Warning,
+            Severity::Note => miette::Severity::Advice,
         })
     }
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {

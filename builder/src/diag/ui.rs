@@ -1,6 +1,6 @@
 //! The terminal: results go to stdout, everything else to stderr; bars only where somebody watches them.
 
-use super::{Report, Severity, Style};
+use super::{Report, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -100,9 +100,9 @@ impl Ui {
         }
         self.line(&text);
     }
-    /// Faults with their lines and carets, to stderr; warnings not with `--quiet`.
+    /// Faults with their lines and carets, to stderr; warnings and notes not with `--quiet`.
     pub fn report(&self, report: &Report) {
-        if report.has_errors() || (!self.wish.quiet && report.count(Severity::Warning) > 0) {
+        if report.has_errors() || (!self.wish.quiet && !report.faults().is_empty()) {
             self.line(&report.render(&self.style));
         }
     }

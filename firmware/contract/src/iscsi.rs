@@ -104,6 +104,10 @@ pub struct Target {
     pub port: u16,
     /// Where the LUNs are kept.
     pub store: Store,
+    /// LUNs of a volume group take room as they are written to, out of a pool that all share: together they may be larger
+    /// than it. False in documents of builders that know nothing of it. Files are sparse without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub thin: bool,
     /// The LUNs.
     pub luns: Vec<ServedLun>,
 }
@@ -310,6 +314,9 @@ impl Target {
             Store::Folder(path) if path_fault(path).is_some() => {
                 return Some(("iscsi.target.store", path, "an absolute path of plain names"));
             }
+            Store::Folder(path) if self.thin => {
+                return Some(("iscsi.target.thin", path, "a volume group"));
+            }
             _ => {}
         }
         self.luns.iter().find_map(|lun| {
@@ -333,7 +340,7 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use super::{Chap, Credentials, Iscsi, Lun, credential_fault, name_fault, path_fault};
+    use super::{Chap, Credentials, Iscsi, Lun, Store, Target, credential_fault, name_fault, path_fault};
     use crate::policy::FileSystem;
     use crate::secret::Secret;
     use uuid::Uuid;
@@ -386,6 +393,27 @@ mod tests {
     }
 
     /// A document that would put lines of its own into a record is not taken, and its password is not told.
+    #[test]
+    fn thin_is_left_out_where_it_is_not_and_needs_a_volume_group() {
+        let target = Target {
+            name: "iqn.2025-01.home:x".to_owned(),
+            listen: "0.0.0.0".to_owned(),
+            port: 3260,
+            store: Store::VolumeGroup("data".to_owned()),
+            thin: false,
+            luns: Vec::new(),
+        };
+        let text = serde_json::to_string(&target).unwrap();
+        assert!(!text.contains("thin"), "{text}");
+        assert_eq!(serde_json::from_str::<Target>(&text).unwrap(), target);
+        let thin = Target { thin: true, ..target };
+        let text = serde_json::to_string(&thin).unwrap();
+        assert_eq!(serde_json::from_str::<Target>(&text).unwrap(), thin);
+        assert_eq!(thin.fault(), None);
+        let files = Target { store: Store::Folder("/srv/luns".to_owned()), ..thin };
+        assert_eq!(files.fault(), Some(("iscsi.target.thin", "/srv/luns", "a volume group")));
+    }
+
     #[test]
     fn hostile_values_are_faults_without_their_secret() {
         let credentials =

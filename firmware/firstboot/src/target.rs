@@ -2,6 +2,7 @@
 //! configuration written. Nothing is ever shrunk or removed.
 
 mod config;
+mod pool;
 mod store;
 
 use crate::console::announce;
@@ -33,24 +34,28 @@ pub(crate) fn run() -> ExitCode {
         problems.push(missing.to_string());
     }
     let mut served = Target { luns: Vec::new(), ..target.clone() };
-    let mut paths = Vec::new();
-    match store::open(&target.store, &handoff.disks) {
+    let mut made = Vec::new();
+    match store::open(&target, &handoff.disks) {
         Err(error) => problems.push(error.to_string()),
         Ok(store) => {
+            match store.pool() {
+                Ok(remark) => remark.into_iter().for_each(|remark| tell(&remark)),
+                Err(error) => problems.push(error.to_string()),
+            }
             for lun in &target.luns {
                 match store.make(&lun.name, lun.bytes) {
-                    Ok(made) => {
-                        let remark = made.remark.map(|remark| format!("LUN {}: {remark}", lun.name));
+                    Ok(new) => {
+                        let remark = new.remark.as_ref().map(|remark| format!("LUN {}: {remark}", lun.name));
                         remark.into_iter().for_each(|remark| tell(&remark));
                         served.luns.push(lun.clone());
-                        paths.push(made.path);
+                        made.push(new);
                     }
                     Err(error) => problems.push(format!("LUN {}: {error}", lun.name)),
                 }
             }
         }
     }
-    if let Err(error) = write(Path::new(CONFIG), config::text(&served, &paths).as_bytes()) {
+    if let Err(error) = write(Path::new(CONFIG), config::text(&served, &made).as_bytes()) {
         problems.push(format!("{CONFIG}: {error}"));
     }
     for problem in &problems {

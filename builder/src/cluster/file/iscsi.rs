@@ -81,6 +81,9 @@ document! {
         /// LVM volume group that holds the LUNs: the name of a rule of the node's data disks with `use: lvm`.
         #[schemars(extend("examples" = ["data"]))]
         volume_group: Text,
+        /// LUNs of the volume group take room as they are written to, so that together they may be larger than it. `false`
+        /// when left out: each has all of its size from the start.
+        thin: Spanned<bool>,
         /// Folder that holds the LUNs as files, instead.
         #[schemars(extend("pattern" = "^/", "examples" = ["/srv/luns"]))]
         folder: Text,

@@ -3,6 +3,7 @@
 
 mod mounts;
 mod served;
+mod thin;
 
 use super::{Check, Rule};
 use crate::cluster::file::{ChapSection, IscsiSection, NodeSection};

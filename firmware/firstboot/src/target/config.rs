@@ -1,18 +1,18 @@
 //! The configuration of a target as targetcli saves it (rtslib-fb, RTSRoot.dump).
 
+use super::store::Made;
 use kiln_contract::iscsi::{Initiator, ServedLun, Store, Target};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-/// The file's text. `paths` are those of the target's LUNs, in the same order.
-pub(super) fn text(target: &Target, paths: &[PathBuf]) -> String {
+/// The file's text. `made` are the target's LUNs, in the same order.
+pub(super) fn text(target: &Target, made: &[Made]) -> String {
     let plugin = match target.store {
         Store::VolumeGroup(_) => "block",
         Store::Folder(_) => "fileio",
     };
     let objects: Vec<Value> =
-        target.luns.iter().zip(paths).map(|(lun, path)| object(plugin, lun, path)).collect();
+        target.luns.iter().zip(made).map(|(lun, made)| object(plugin, lun, made)).collect();
     let luns: Vec<Value> = target
         .luns
         .iter()
@@ -50,16 +50,20 @@ pub(super) fn text(target: &Target, paths: &[PathBuf]) -> String {
 }
 
 /// Writes go to the medium before they are acknowledged: the initiator's file system counts on it.
-fn object(plugin: &str, lun: &ServedLun, path: &std::path::Path) -> Value {
+fn object(plugin: &str, lun: &ServedLun, made: &Made) -> Value {
     let mut object = json!({
         "plugin": plugin,
         "name": &lun.name,
-        "dev": path.to_string_lossy(),
+        "dev": made.path.to_string_lossy(),
         "wwn": lun.serial.to_string(),
         "write_back": false,
     });
     if let Some(fields) = object.as_object_mut().filter(|_| plugin == "fileio") {
         fields.insert("size".to_owned(), lun.bytes.into());
+    }
+    if let Some(fields) = object.as_object_mut().filter(|_| made.thin) {
+        // The initiator may say what it needs no more (SBC-3, 5.28, UNMAP): its fstrim then gives room back to the pool.
+        fields.insert("attributes".to_owned(), json!({ "emulate_tpu": 1 }));
     }
     object
 }
@@ -105,10 +109,10 @@ fn acl(initiator: &Initiator, luns: &[&ServedLun]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::text;
+    use crate::target::store::Made;
     use kiln_contract::iscsi::{Chap, Credentials, Initiator, ServedLun, Store, Target};
     use kiln_contract::secret::Secret;
     use serde_json::{Value, json};
-    use std::path::PathBuf;
     use uuid::Uuid;
 
     #[test]
@@ -135,10 +139,12 @@ mod tests {
             listen: "0.0.0.0".to_owned(),
             port: 3260,
             store: Store::Folder("/srv/luns".to_owned()),
+            thin: false,
             luns: vec![lun("one", 0, &[&with]), lun("both", 5, &[&with, &without])],
         };
-        let paths = [PathBuf::from("/srv/luns/one.img"), PathBuf::from("/srv/luns/both.img")];
-        let config: Value = serde_json::from_str(&text(&target, &paths)).unwrap();
+        let made = |path: &str, thin| Made { path: path.into(), remark: None, thin };
+        let files = [made("/srv/luns/one.img", false), made("/srv/luns/both.img", false)];
+        let config: Value = serde_json::from_str(&text(&target, &files)).unwrap();
         assert_eq!(
             config["storage_objects"][1],
             json!({ "plugin": "fileio", "name": "both", "dev": "/srv/luns/both.img", "size": 64 << 20,
@@ -160,5 +166,11 @@ mod tests {
             (acls[1]["attributes"]["authentication"].as_i64(), acls[1].get("chap_userid")),
             (Some(0), None)
         );
+        let target = Target { store: Store::VolumeGroup("data".to_owned()), thin: true, ..target };
+        let volumes = [made("/dev/data/one", true), made("/dev/data/both", false)];
+        let config: Value = serde_json::from_str(&text(&target, &volumes)).unwrap();
+        let objects = &config["storage_objects"];
+        assert_eq!(objects[0]["attributes"], json!({ "emulate_tpu": 1 }));
+        assert_eq!((&objects[0]["plugin"], objects[1].get("attributes")), (&"block".into(), None));
     }
 }

@@ -1,7 +1,8 @@
 //! Where LUNs are kept: logical volumes, or files.
 
+use super::pool;
 use crate::format;
-use kiln_contract::iscsi;
+use kiln_contract::iscsi::{self, Target};
 use kiln_contract::plan::human;
 use kiln_contract::policy::{Policy, Rule, Use};
 use std::fs::{self, OpenOptions};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const LVM: &str = "/usr/sbin/lvm";
+/// lvm's name for a volume of a pool.
+const THIN: &str = "thin";
 /// How long the partitions of a volume group may take to appear.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,6 +32,11 @@ pub(super) enum Error {
     /// A disk that is to be mounted is not.
     #[error("{folder} belongs on the data disk that is mounted at {place}, and nothing is mounted there")]
     NotMounted { folder: String, place: String },
+    /// The pool's name is another volume's.
+    #[error(
+        "{pool} is a volume of the kind {found}, where the pool of thin LUNs belongs: nothing was written"
+    )]
+    NotAPool { pool: String, found: String },
     /// A file.
     #[error("{path} can't be made: {error}", path = path.display())]
     File { path: PathBuf, error: io::Error },
@@ -42,6 +50,8 @@ pub(super) enum Error {
 pub(super) enum Store {
     /// A volume group.
     Group(String),
+    /// A volume group whose LUNs are in a pool.
+    Pool(String),
     /// A folder.
     Folder(PathBuf),
 }
@@ -53,15 +63,17 @@ pub(super) struct Made {
     pub(super) path: PathBuf,
     /// What a person should know.
     pub(super) remark: Option<String>,
+    /// It takes room as it is written to, and gives it back.
+    pub(super) thin: bool,
 }
 
-/// Makes the store ready: the volume group on its partitions, when they are blank, or the folder.
-pub(super) fn open(store: &iscsi::Store, disks: &Policy) -> Result<Store, Error> {
-    match store {
+/// Makes the target's store ready: the volume group on its partitions, when they are blank, or the folder.
+pub(super) fn open(target: &Target, disks: &Policy) -> Result<Store, Error> {
+    match &target.store {
         iscsi::Store::VolumeGroup(name) => {
             let rule = disks.data.iter().find(|rule| rule.usage == Use::Lvm && rule.name == *name);
             group(name, rule)?;
-            Ok(Store::Group(name.clone()))
+            Ok(if target.thin { Store::Pool(name.clone()) } else { Store::Group(name.clone()) })
         }
         iscsi::Store::Folder(folder) => {
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -111,8 +123,9 @@ fn group(name: &str, rule: Option<&Rule>) -> Result<(), Error> {
     Ok(())
 }
 
-fn lvm<const N: usize>(arguments: [&str; N]) -> Result<String, format::Error> {
-    format::run(LVM, arguments)
+/// Runs a command of lvm, and gives what it says.
+pub(super) fn lvm<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
+    Ok(format::run(LVM, arguments)?)
 }
 
 /// What is on a partition; nothing when it is blank. A physical volume of no group is what a cut `vgcreate` leaves.
@@ -146,49 +159,55 @@ fn wait_for(path: &Path) -> Option<()> {
 }
 
 impl Store {
+    /// Makes the pool of thin LUNs, when there is none. Gives what a person should know. LUNs that are there can be served
+    /// without.
+    pub(super) fn pool(&self) -> Result<Option<String>, Error> {
+        match self {
+            Self::Pool(group) => pool::open(group),
+            Self::Group(_) | Self::Folder(_) => Ok(None),
+        }
+    }
+
     /// A LUN of that name and size (bytes), made when it is not there.
     pub(super) fn make(&self, name: &str, bytes: u64) -> Result<Made, Error> {
         match self {
-            Self::Group(group) => volume(group, name, bytes),
+            Self::Group(group) | Self::Pool(group) => {
+                volume(group, (name, bytes), matches!(self, Self::Pool(_)))
+            }
             Self::Folder(folder) => file(folder, name, bytes),
         }
     }
 }
 
-fn volume(group: &str, name: &str, bytes: u64) -> Result<Made, Error> {
+fn volume(group: &str, (name, bytes): (&str, u64), pooled: bool) -> Result<Made, Error> {
     let full = format!("{group}/{name}");
     let path = PathBuf::from(format!("/dev/{full}"));
-    let size = ["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", "lv_size", &full];
-    let remark = match lvm(size) {
-        // Extents round a size up.
+    let fields = ["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", "lv_size,segtype", &full];
+    let (remark, thin) = match lvm(fields) {
         Ok(text) => {
-            let has = text.trim().parse::<u64>().unwrap_or(0);
-            (has < bytes).then(|| stays(has, bytes))
+            let (has, kind) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+            let has = has.parse::<u64>().unwrap_or(0);
+            let thin = kind.trim() == THIN;
+            // Extents round a size up.
+            let smaller = (has < bytes).then(|| stays(has, bytes));
+            (smaller.or_else(|| (thin != pooled).then(|| other_kind(thin))), thin)
         }
         Err(_) => {
-            // Extents that were in use before may hold what looks like a file system.
             let size = format!("{bytes}b");
-            lvm([
-                "lvcreate",
-                "--yes",
-                "--wipesignatures",
-                "y",
-                "--zero",
-                "y",
-                "-n",
-                name,
-                "-L",
-                &size,
-                group,
-            ])?;
-            Some(format!("made in {group}"))
+            let create = ["lvcreate", "--yes", "-n", name];
+            // Extents that were in use before may hold what looks like a file system. A pool's are zeroed when they are
+            // given away.
+            let thick = ["--wipesignatures", "y", "--zero", "y", "-L", &size, group];
+            let thin = ["--type", THIN, "-V", &size, "--thinpool", pool::POOL, group];
+            lvm(create.into_iter().chain(if pooled { thin } else { thick }))?;
+            (Some(format!("made in {group}")), pooled)
         }
     };
     wait_for(&path).ok_or_else(|| {
         let error = io::Error::from(io::ErrorKind::NotFound);
         Error::File { path: path.clone(), error }
     })?;
-    Ok(Made { path, remark })
+    Ok(Made { path, remark, thin })
 }
 
 /// A sparse file. It has its final name when it has its size.
@@ -210,7 +229,13 @@ fn file(folder: &Path, name: &str, bytes: u64) -> Result<Made, Error> {
             Some(format!("made as {}", path.display()))
         }
     };
-    Ok(Made { path, remark })
+    Ok(Made { path, remark, thin: false })
+}
+
+/// What to say of a volume that is not of the kind that the cluster file asks for.
+fn other_kind(thin: bool) -> String {
+    let (is, asked) = if thin { ("thin", "false") } else { ("not thin", "true") };
+    format!("is {is} and the cluster file says `thin: {asked}`: it stays as it is")
 }
 
 fn stays(has: u64, asked: u64) -> String {

@@ -51,6 +51,7 @@ impl Check<'_> {
                 names.check(name, &text.span, self.faults);
             }
             let store = self.store(written, &nodes[at]);
+            let thin = self.thin(written);
             let port = self.target_port(written);
             let chap = written.chap.as_ref().and_then(|chap| self.chap(chap));
             let server = Server { name: &nodes[at].name, chap, nodes, around };
@@ -61,7 +62,8 @@ impl Check<'_> {
                 _ => "0.0.0.0",
             };
             if let (Some(name), Some(store)) = (name, store) {
-                let target = Target { name, listen: listen.to_owned(), port, store, luns };
+                let target = Target { name, listen: listen.to_owned(), port, store, thin, luns };
+                self.pool_size((&target, &nodes[at]), (written, &sections));
                 all.push(Served { node: at, target, sections });
             }
         }
