@@ -1,0 +1,116 @@
+//! Nodes that do not fit together.
+
+use super::{HEAD, KEY, NODE, USER};
+
+/// A cluster of k3s with this under `cluster` and these nodes.
+fn k3s(cluster: &str, nodes: &str) -> String {
+    format!("apiVersion: kiln/v1\ncluster:\n  name: home\n{cluster}{USER}nodes:\n{nodes}")
+}
+
+const RELEASE: &str = "  k3s: { version: v1.33.5+k3s1 }\n";
+
+pub(super) fn cases() -> Vec<(&'static str, String)> {
+    let server = |number: usize| {
+        format!(
+            "  - {{ name: s{number}, role: server, network: {{ address: 192.168.86.{}/24 }} }}\n",
+            70 + number
+        )
+    };
+    let servers = |count: usize| (1..=count).map(server).collect::<String>();
+    let agent = "  - { name: a1, role: agent }\n";
+    vec![
+        (
+            "k3s-settings",
+            k3s(
+                "  k3s:\n    pod_cdr: 10.1.0.0/16\n    service_cidr: 10.43.0.0\n    flannel: vxlam\n    disable: [traefik, 7]\n    \
+                 embedded_registry: yes\n    cluster_dns: dns\n    kubelet_arguments: max-pods=50\n    datastore: 12\n",
+                &servers(1),
+            ),
+        ),
+        (
+            "secrets-in-plain-text",
+            k3s(
+                "  k3s: { version: v1.33.5+k3s1, datastore: \"mysql://k3s:hunter2@tcp(10.0.0.1)/k3s\" }\n",
+                &servers(2),
+            ),
+        ),
+        (
+            "secret-references",
+            k3s(
+                "  k3s: { version: v1.33.5+k3s1, datastore: { secrt: hunter2 } }\n",
+                &format!(
+                    "{}  - {{ name: s2, role: server, k3s: {{ datastore: {{ sops: a.yaml }} }} }}\n",
+                    servers(1)
+                ),
+            ),
+        ),
+        (
+            "labels-and-taints",
+            k3s(
+                RELEASE,
+                "  - name: s1\n    role: server\n    labels: { -a: b, node-role.kubernetes.io/worker: '', a: b c }\n    \
+                 taints: [a=b, a=b:Never, a:NoSchedule]\n",
+            ),
+        ),
+        ("no-server", k3s(RELEASE, agent)),
+        ("even-servers", k3s(&format!("{RELEASE}  endpoint: s1.local\n"), &servers(2))),
+        ("four-servers", k3s(&format!("{RELEASE}  endpoint: s1.local\n"), &servers(4))),
+        ("no-endpoint", k3s(RELEASE, &format!("  - {{ name: s1, role: server }}\n{agent}"))),
+        ("endpoint-nobody", k3s(&format!("{RELEASE}  endpoint: 192.168.86.70\n"), &servers(1))),
+        ("endpoint-agent", k3s(&format!("{RELEASE}  endpoint: a1\n"), &format!("{}{agent}", servers(1)))),
+        (
+            "overlapping-ranges",
+            k3s(
+                "  k3s: { version: v1.33.5+k3s1, pod_cidr: 192.168.0.0/16, service_cidr: 192.168.128.0/17, cluster_dns: 10.43.0.10 }\n",
+                &servers(3),
+            ),
+        ),
+        (
+            "virtual-address",
+            k3s(
+                &format!("{RELEASE}  endpoint: 192.168.86.72\n"),
+                &format!("{}overlays: [{{ name: kube-vip, vip: 192.168.86.72 }}]\n", servers(3)),
+            ),
+        ),
+        (
+            "virtual-address-elsewhere",
+            k3s(
+                &format!("{RELEASE}  endpoint: 192.168.87.70\n"),
+                &format!("{}overlays: [{{ name: kube-vip, vip: 192.168.87.70 }}]\n", servers(3)),
+            ),
+        ),
+        (
+            "replicas",
+            k3s(
+                RELEASE,
+                &format!(
+                    "{}overlays: [{{ name: longhorn, version: 1.9.2 }}]\ndisks: {{ data: [{{ name: sdf, match: {{ transport: sata }}, use: longhorn }}] }}\n",
+                    servers(1)
+                ),
+            ),
+        ),
+        (
+            "kustomizations",
+            k3s(
+                RELEASE,
+                &format!(
+                    "{}overlays:\n  - name: flux\n    repository: {{ url: \"https://git.example.com/a.git\" }}\n    kustomizations:\n      \
+                     - {{ name: core, path: ./core, depends_on: [apps] }}\n      \
+                     - {{ name: apps, path: ./apps, depends_on: [disks] }}\n      \
+                     - {{ name: disks, path: ./storage }}\n      \
+                     - {{ name: a, path: ./a, depends_on: [b] }}\n      \
+                     - {{ name: b, path: ./b, depends_on: [c] }}\n      \
+                     - {{ name: c, path: ./c, depends_on: [a, dsks] }}\n      \
+                     - {{ name: a, path: ./d }}\n",
+                    servers(1)
+                ),
+            ),
+        ),
+        (
+            "recipients",
+            format!(
+                "{HEAD}{USER}{NODE}secrets:\n  recipients: [age1, AGE-SECRET-KEY-1c2VjcmV0, someone, \"{KEY}\"]\n"
+            ),
+        ),
+    ]
+}
