@@ -1,7 +1,7 @@
 //! Power cuts: QEMU is killed at many moments of a node's first boot, in every one of its steps, and whatever was cut
 //! must end, after the next boot, as if nothing had happened.
 //!
-//! All of it takes half an hour on two free cores: `KILN_CUTS=100 cargo test -p kiln-tests --test boot -- --ignored
+//! All of it takes half an hour on two free cores: `KILN_CUTS=100 cargo test --workspace --test boot -- --ignored
 //! many_power_cuts --nocapture`. A sample runs with all other tests. `KILN_CUTS_SEED` moves the moments, and
 //! `KILN_CUTS_ONLY` takes those with these numbers alone, with commas between.
 //!
@@ -338,7 +338,7 @@ fn a_sample_of_power_cuts_heals() {
 }
 
 #[test]
-#[ignore = "half an hour: KILN_CUTS=100 cargo test -p kiln-tests --test boot -- --ignored many_power_cuts --nocapture"]
+#[ignore = "half an hour: KILN_CUTS=100 cargo test --workspace --test boot -- --ignored many_power_cuts --nocapture"]
 fn many_power_cuts_heal() {
     power_cuts(std::env::var("KILN_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(100));
 }

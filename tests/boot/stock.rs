@@ -340,12 +340,24 @@ fn the_seed_comes_over_http() {
     }
 }
 
-/// From a disc: bonds, VLANs and bridges are netplan's.
+/// What a file of a volume with FAT holds.
+fn file_of(volume: &Path, path: &str) -> Vec<u8> {
+    let mut mtype = tool("mtype", "mtools");
+    let output = mtype.arg("-i").arg(volume).arg(format!("::{path}")).output().unwrap();
+    assert!(output.status.success(), "{path}: {}", said(&output));
+    output.stdout
+}
+
+/// Bonds, VLANs and bridges are netplan's. And a node outside the cluster takes the secrets off its seed when all is well.
 #[test]
 fn several_interfaces_come_up() {
     let Some(root) = &root(TRIXIE) else { return };
-    let lab = lab();
-    let disks = vec![Disk::virtio(Source::image(&root.image)), lab.volume("k2", "cidata.iso")];
+    let (lab, folder) = (lab(), folder());
+    let seed = folder.path().join("cidata.img");
+    fs::copy(lab.seed("k2", "cidata.img"), &seed).unwrap();
+    let [told, kept] = ["user-data", "kiln/after/user-data"].map(|path| file_of(&seed, path));
+    assert!(told.len() > kept.len(), "the seed has no secret to lose");
+    let disks = vec![Disk::virtio(Source::image(&root.image)), Disk::virtio(Source::file(&seed))];
     let (mut machine, ssh) = stock((root, SECOND), disks, "");
     machine.cards.push(Card::User(Network { mac: CARDS[1].to_owned(), ..Network::default() }));
     let _running = done(&machine, (ssh, &lab.key));
@@ -365,6 +377,19 @@ fn several_interfaces_come_up() {
         "/etc/ssh/ssh_host_ed25519_key",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
+
+    let waited = "for i in $(seq 150); do sudo test -s /var/lib/kiln/settle-report.json && break; sleep 2; done; \
+        sudo journalctl -b -o cat -u kiln-settle.service; sudo test -s /var/lib/kiln/settle-report.json";
+    let waited = answer((ssh, &lab.key), waited);
+    assert_eq!(file_of(&seed, "user-data"), kept, "{waited}");
+    let line = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
+    let (volume, kept) = (fs::read(&seed).unwrap(), line(&kept));
+    let mut lost = line(&told);
+    lost.retain(|line| line.len() > 60 && !kept.contains(line));
+    assert!(!lost.is_empty());
+    for line in lost {
+        assert!(!crate::seed::holds(&volume, &line), "the seed still has {line}: {waited}");
+    }
 }
 
 /// The same values on a Kiln image.
