@@ -44,8 +44,10 @@ pub(super) fn is_left(around: &Around, left: &Left<'_>) -> bool {
     let seed = match left.seed {
         Seed::Network => Ok(false),
         Seed::Folder(path) => unclean(&around.path(path)),
-        Seed::Volume => match volume(around).filter(|device| !is_iso(device)) {
-            Some(device) => mounted(around, &device, sys::read_only_data(), unclean),
+        Seed::Volume => match volume(around).filter(|volume| !is_iso(&volume.device)) {
+            Some(volume) => mounted(around, &volume.device, sys::read_only_data(), |top| {
+                Ok(volume.is_ours(top) && unclean(top)?)
+            }),
             None => Ok(false),
         },
     };
@@ -128,26 +130,53 @@ fn seed(around: &Around, left: &Left<'_>) -> Result<String, Trouble> {
         }
         Seed::Folder(path) => clean(&around.path(path)).map_err(|error| failed(path, &error)),
         Seed::Volume => {
-            let Some(device) = volume(around) else {
+            let Some(volume) = volume(around) else {
                 return Ok("there is no seed volume any more".to_owned());
             };
-            if is_iso(&device) {
-                return Ok(format!("the seed {} is read-only: take it out", device.display()));
+            let shown = volume.device.display().to_string();
+            if is_iso(&volume.device) {
+                return Ok(format!("the seed {shown} is read-only: take it out"));
             }
-            let shown = device.display().to_string();
-            mounted(around, &device, sys::quiet(), clean).map_err(|error| failed(&shown, &error))
+            let work = |top: &Path| {
+                if volume.is_ours(top) { clean(top) } else { Ok(format!("{shown} is another node's seed")) }
+            };
+            mounted(around, &volume.device, sys::quiet(), work).map_err(|error| failed(&shown, &error))
         }
     }
 }
 
-/// The booted disk's own seed where Kiln booted it, else what NoCloud looks for.
-fn volume(around: &Around) -> Option<PathBuf> {
+/// The volume that a seed is on.
+#[derive(Debug)]
+struct Volume {
+    device: PathBuf,
+    /// The document that this node was booted or set up with, where it is known.
+    handoff: Option<Handoff>,
+}
+
+impl Volume {
+    /// Whose seed it is: a label does not say, and somebody may have plugged in another node's.
+    fn is_ours(&self, top: &Path) -> bool {
+        let Some(ours) = &self.handoff else { return true };
+        let there = fs::read(top.join(handoff::PATH)).ok().and_then(|bytes| Handoff::parse(&bytes).ok());
+        there.is_some_and(|there| there.cluster.id == ours.cluster.id && there.node.name == ours.node.name)
+    }
+}
+
+/// The booted disk's own seed where Kiln built it, else what NoCloud looks for.
+fn volume(around: &Around) -> Option<Volume> {
     let handoff = fs::read(around.path(RUNTIME_PATH)).ok().and_then(|bytes| Handoff::parse(&bytes).ok());
-    let names = match handoff {
-        Some(handoff) => vec![format!("by-partuuid/{}", handoff.partitions.cidata)],
+    let disk = |name: &str| around.path("/dev/disk").join(name);
+    // A stock image is told of the document's partitions, too, and has none of them.
+    let partitions = handoff.as_ref().map(|handoff| &handoff.partitions);
+    let built = partitions.filter(|its| {
+        [its.root_a, its.root_b].iter().any(|root| disk(&format!("by-partuuid/{root}")).exists())
+    });
+    let names = match built {
+        Some(its) => vec![format!("by-partuuid/{}", its.cidata)],
         None => vec!["by-label/CIDATA".to_owned(), "by-label/cidata".to_owned()],
     };
-    names.iter().map(|name| around.path("/dev/disk").join(name)).find(|path| path.exists())
+    let device = names.iter().map(|name| disk(name)).find(|path| path.exists())?;
+    Some(Volume { device, handoff })
 }
 
 /// ECMA-119, section 8: the first volume descriptor is sector 16, its identifier the bytes after the first.
@@ -342,12 +371,12 @@ mod tests {
     fn the_volume_is_the_booted_disks_or_the_labelled_one() {
         let root = tempfile::tempdir().unwrap();
         let around = around(root.path());
-        assert_eq!(volume(&around), None);
+        let found = || volume(&around).map(|volume| volume.device);
+        assert_eq!(found(), None);
         let label = root.path().join("dev/disk/by-label");
         fs::create_dir_all(&label).unwrap();
         fs::write(label.join("cidata"), "").unwrap();
-        assert_eq!(volume(&around).unwrap(), label.join("cidata"));
-        // On Kiln's image any other disk's seed is another machine's.
+        assert_eq!(found().unwrap(), label.join("cidata"));
         let handoff = r#"{"version":2,"cluster":{"id":"00000000-0000-0000-0000-000000000001","name":"demo"},
             "node":{"name":"k3s2","machine_id":"0123456789abcdef0123456789abcdef"},"partitions":{
             "esp":"00000000-0000-0000-0000-000000000002","cidata":"00000000-0000-0000-0000-000000000003",
@@ -355,11 +384,25 @@ mod tests {
             "state":"00000000-0000-0000-0000-000000000006","state_filesystem":"00000000-0000-0000-0000-000000000007"}}"#;
         fs::create_dir_all(root.path().join("run/kiln")).unwrap();
         fs::write(root.path().join("run/kiln/handoff.json"), handoff).unwrap();
-        assert_eq!(volume(&around), None);
+        // On a stock image the same volume, if it is this node's.
+        assert_eq!(found().unwrap(), label.join("cidata"));
+        let seed = root.path().join("seed");
+        fs::create_dir_all(seed.join("kiln")).unwrap();
+        let is_ours = |text: &str| {
+            fs::write(seed.join("kiln/handoff.json"), text).unwrap();
+            volume(&around).unwrap().is_ours(&seed)
+        };
+        assert!(is_ours(handoff));
+        assert!(!is_ours(&handoff.replace("k3s2", "k3s1")));
+        assert!(!is_ours(&handoff.replace("000000000001", "000000000009")));
+        assert!(!is_ours("{"));
+        // On Kiln's image any other disk's seed is another machine's.
         let own = root.path().join("dev/disk/by-partuuid");
         fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("00000000-0000-0000-0000-000000000004"), "").unwrap();
+        assert_eq!(found(), None);
         fs::write(own.join("00000000-0000-0000-0000-000000000003"), "").unwrap();
-        assert_eq!(volume(&around).unwrap(), own.join("00000000-0000-0000-0000-000000000003"));
+        assert_eq!(found().unwrap(), own.join("00000000-0000-0000-0000-000000000003"));
     }
 
     #[test]
