@@ -319,6 +319,25 @@ fn files_of_the_sops_tool_are_read() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(read(&path, key, &identities).unwrap().expose(), "hunter2", "{name}");
     }
+
+    // What people keep in such files, for two of them; and one bit of it changed.
+    let key = "-----BEGIN KEY-----\nb3Bl bnNz\n\n  aC1rZXk=  \n-----END KEY-----\n";
+    let word = "quotes ' and \", # {{ x }} % \\n \u{e9}\u{6f22}\u{1f980}";
+    let text = serde_json::json!({ "keys": [{ "id": key }, { "id": word }], "seen_unencrypted": "yes" });
+    let both = format!("{},{}", self::identities().recipients()[0], identities.recipients()[0]);
+    for name in ["f.yaml", "g.json"] {
+        let path = folder.path().join(name);
+        fs::write(&path, text.to_string()).unwrap();
+        let mut sops = Command::new("sops");
+        let output =
+            sops.args(["-e", "-i", "--age", &both]).arg(&path).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        for (at, wanted) in [("keys.0.id", key), ("keys.1.id", word), ("seen_unencrypted", "yes")] {
+            assert_eq!(read(&path, at, &identities).unwrap().expose(), wanted, "{name}: {at}");
+        }
+        let changed = fs::read_to_string(&path).unwrap().replace("yes", "no");
+        assert!(File::parse(&path, changed.as_bytes(), &identities).is_err(), "{name}");
+    }
 }
 
 proptest::proptest! {
