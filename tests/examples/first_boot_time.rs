@@ -1,5 +1,6 @@
 //! How long the first boot's helper takes, from `/init` to the hand-over to systemd, beside the kernel's own time
-//! before it: of a node's first boot with three blank disks of 500 GB, and of its next one on the same disks.
+//! before it: of a node's first boot with three blank disks of 500 GB, which its rules take, and of its next one on the same
+//! disks.
 //!
 //! `cargo run --release -p kiln-tests --example first_boot_time -- dist/NODE`; two lines come out, each
 //! `first|later KERNEL HELPER` in seconds. The image stays as it is.
@@ -32,6 +33,11 @@ fn main() {
         let mut running = machine.start().unwrap_or_else(|e| die(&e.to_string()));
         let report = report(&mut running);
         let time = |name: &str| report["record"][name].as_f64();
+        let taken = report["record"]["default_disks_config"].as_str().unwrap_or_default();
+        let taken = taken.matches("/mnt/longhorn/").count();
+        if taken != DATA.1 {
+            die(&format!("the node has taken {taken} of {} disks: {report:#}", DATA.1));
+        }
         match (time("began"), time("ended")) {
             (Some(began), Some(ended)) => println!("{boot} {began:.2} {:.2}", ended - began),
             _ => die(&format!("the node's report has no record: {report:#}")),
