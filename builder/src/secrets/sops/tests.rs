@@ -295,7 +295,8 @@ fn encrypt(value: &serde_json::Value, sample: &mut Sample, path: &mut Vec<String
 /// Files that the real tool makes: every form, and a rule.
 #[test]
 fn files_of_the_sops_tool_are_read() {
-    if Command::new("sops").arg("--version").stdin(Stdio::null()).output().is_err() {
+    // Not --version, which asks GitHub for a newer one.
+    if Command::new("sops").arg("--help").stdin(Stdio::null()).output().is_err() {
         eprintln!("SKIPPED: sops is not installed, so no file of its own is read");
         return;
     }
