@@ -3,6 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+/// What helps against a document of a seed that another version wrote.
+pub(crate) const REBUILD: &str = "rebuild the seed and the image with one version of kiln";
+
 /// What all documents of a kind share.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kind {

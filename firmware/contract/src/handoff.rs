@@ -24,7 +24,7 @@ static KIND: Kind = Kind {
     version: VERSION,
     most: MAX_BYTES,
     reader: "this image's helper",
-    remedy: "rebuild the seed and the image with one version of kiln",
+    remedy: document::REBUILD,
 };
 
 /// The document.

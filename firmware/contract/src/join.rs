@@ -25,7 +25,7 @@ static KIND: Kind = Kind {
     version: VERSION,
     most: MAX_BYTES,
     reader: "this kiln-firstboot",
-    remedy: "rebuild the seed and the image with one version of kiln",
+    remedy: document::REBUILD,
 };
 
 /// The document.
@@ -206,18 +206,31 @@ impl Join {
         if self.first && self.role == Role::Agent {
             return fault("first", "true", "possible for an agent");
         }
-        let folder = match &self.seed {
-            Seed::Folder(path) => Some(path),
-            Seed::Volume | Seed::Network => None,
-        };
         let paths = [&self.token_file, &self.password_file, &self.kubeconfig, &self.admin_kubeconfig];
-        for path in paths.into_iter().chain(&self.agent_token_file).chain(&self.shred).chain(folder) {
-            if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        for path in
+            paths.into_iter().chain(&self.agent_token_file).chain(&self.shred).chain(self.seed.folder())
+        {
+            if !is_absolute(path) {
                 return fault("files", path, "an absolute path without '..'");
             }
         }
         Ok(())
     }
+}
+
+impl Seed {
+    /// The folder that it is in, if it is in one.
+    pub(crate) fn folder(&self) -> Option<&String> {
+        match self {
+            Self::Folder(path) => Some(path),
+            Self::Volume | Self::Network => None,
+        }
+    }
+}
+
+/// An absolute path without `..`.
+pub(crate) fn is_absolute(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|part| part != "..")
 }
 
 /// A DNS subdomain (RFC 1123), which names of nodes are.

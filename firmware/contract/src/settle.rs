@@ -1,7 +1,7 @@
 //! The document of a node outside the cluster: what it has to wait for before its seed loses its secrets. It holds none itself.
 
 use crate::document::{self, Kind};
-use crate::join::Seed;
+use crate::join::{Seed, is_absolute};
 use serde::{Deserialize, Serialize};
 
 /// Where the document is. cloud-init writes it (`write_files`) where there is a secret to lose.
@@ -21,7 +21,7 @@ static KIND: Kind = Kind {
     version: VERSION,
     most: MAX_BYTES,
     reader: "this kiln-firstboot",
-    remedy: "rebuild the seed and the image with one version of kiln",
+    remedy: document::REBUILD,
 };
 
 /// The document.
@@ -76,12 +76,7 @@ impl Settle {
         if let Some(bad) = self.units.iter().find(unit) {
             return fault("units", bad, "the name of a systemd unit");
         }
-        let folder = match &self.seed {
-            Seed::Folder(path) => Some(path),
-            Seed::Volume | Seed::Network => None,
-        };
-        let relative = |path: &&String| !path.starts_with('/') || path.split('/').any(|part| part == "..");
-        match self.shred.iter().chain(folder).find(relative) {
+        match self.shred.iter().chain(self.seed.folder()).find(|path| !is_absolute(path)) {
             Some(bad) => fault("shred", bad, "an absolute path without '..'"),
             None => Ok(()),
         }

@@ -1,12 +1,12 @@
 //! CHAP names and passwords on their way from the seed to a file of the node, and from there to whoever logs in or serves.
 
-use crate::sys;
+use crate::{bounded, sys};
 use kiln_contract::credentials::{Edit, Error as Fault, PATH, Removal, Whereabouts};
 use kiln_contract::handoff::{Handoff, MAX_BYTES};
 use kiln_contract::iscsi::Credentials;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use uuid::Uuid;
@@ -66,10 +66,9 @@ pub(crate) fn move_out(document: &Path, kept: &Path) -> io::Result<Found> {
 
 /// What is left to do; nothing at all when the document has no names and passwords.
 fn steps(document: &Path) -> io::Result<Option<Vec<Step>>> {
-    let mut bytes = Vec::new();
-    match File::open(document) {
+    let bytes = match bounded::read(document, MAX_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?,
+        read => read?,
     };
     let found = Removal::find(&bytes).map_err(|fault: Fault| io::Error::other(fault.to_string()))?;
     let Some(mut removal) = found else { return Ok(None) };
@@ -124,8 +123,7 @@ fn keep(path: &Path, kept: &Kept) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> io::Result<Kept> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let bytes = bounded::read(path, MAX_BYTES)?;
     // The words of serde_json may quote what is in the file.
     serde_json::from_slice(&bytes).map_err(|_| io::Error::other("it is damaged"))
 }

@@ -1,10 +1,10 @@
 //! The handoff document as the boot left it for services that run later.
 
+use crate::bounded;
 use crate::chap::{self, Missing};
 use kiln_contract::credentials;
 use kiln_contract::handoff::{self, Handoff, MAX_BYTES, RUNTIME_PATH};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 /// Why there is none.
@@ -28,9 +28,7 @@ pub(crate) struct Handed {
 
 /// Reads it.
 pub(crate) fn read() -> Result<Handed, Error> {
-    let mut bytes = Vec::new();
-    File::open(RUNTIME_PATH)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    let mut handoff = Handoff::parse(&bytes)?;
+    let mut handoff = Handoff::parse(&bounded::read(Path::new(RUNTIME_PATH), MAX_BYTES)?)?;
     let missing = chap::restore(&mut handoff, Path::new(credentials::PATH)).err();
     Ok(Handed { handoff, missing })
 }

@@ -15,12 +15,11 @@ mod token;
 mod unit;
 mod words;
 
+use crate::bounded;
 use clock::Clock;
 use kiln_contract::join::{self, Join};
 use kiln_contract::settle::{self as settling, Settle};
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use story::{Story, Title};
@@ -81,16 +80,8 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(2);
     };
-    match bounded(&around.path(join::PATH), join::MAX_BYTES).and_then(|bytes| Ok(Join::parse(&bytes)?)) {
-        Ok(join) => {
-            tell(&around, &join);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("kiln-firstboot join: {}: {error}", join::PATH);
-            ExitCode::FAILURE
-        }
-    }
+    let read = || Ok(Join::parse(&bounded::read(&around.path(join::PATH), join::MAX_BYTES)?)?);
+    ended(read().map(|join| tell(&around, &join)), (&TITLE, join::PATH))
 }
 
 /// `kiln-firstboot settle`: what there is of this on a node outside the cluster.
@@ -99,14 +90,16 @@ pub(crate) fn settle(arguments: &[String]) -> ExitCode {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(2);
     };
-    let path = around.path(settling::PATH);
-    match bounded(&path, settling::MAX_BYTES).and_then(|bytes| Ok(Settle::parse(&bytes)?)) {
-        Ok(document) => {
-            tell_outside(&around, &document);
-            ExitCode::SUCCESS
-        }
+    let read = || Ok(Settle::parse(&bounded::read(&around.path(settling::PATH), settling::MAX_BYTES)?)?);
+    ended(read().map(|document| tell_outside(&around, &document)), (&SETTLING, settling::PATH))
+}
+
+/// A story has its end, or had no document to go by.
+fn ended(told: Result<(), Error>, (title, path): (&Title, &str)) -> ExitCode {
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kiln-firstboot settle: {}: {error}", settling::PATH);
+            eprintln!("kiln-firstboot {}: {path}: {error}", title.word);
             ExitCode::FAILURE
         }
     }
@@ -180,13 +173,6 @@ enum Error {
     /// It is not good.
     #[error("{0}")]
     Settle(#[from] settling::Error),
-}
-
-/// One byte more than a document may have is enough to refuse it.
-fn bounded(path: &Path, most: usize) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

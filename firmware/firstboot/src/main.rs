@@ -6,6 +6,7 @@
 
 mod bless;
 mod block;
+mod bounded;
 mod chap;
 mod choose;
 mod cmdline;

@@ -1,12 +1,13 @@
 //! The seed partition: looked into read-only, for the handoff document and for a key, and written to for a key alone.
 
+use crate::bounded;
 use crate::choose::Booted;
 use crate::failure::Failure;
 use crate::keys::{self, Key};
 use crate::sys::{self, Flags};
 use kiln_contract::handoff::{self, Handoff};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 const MOUNT_POINT: &str = "/seed";
@@ -19,17 +20,10 @@ pub(crate) fn read(booted: &Booted) -> Result<Handoff, Failure> {
     sys::mount(&device, MOUNT_POINT, "vfat", (sys::read_only_data(), "")).map_err(|error| {
         Failure::SeedMount { device: device.clone(), error, disk: Box::new(disk.clone()) }
     })?;
-    let bytes = read_bounded(&format!("{MOUNT_POINT}/{}", handoff::PATH))
+    let bytes = bounded::read(&Path::new(MOUNT_POINT).join(handoff::PATH), handoff::MAX_BYTES)
         .map_err(|error| Failure::SeedRead { device: device.clone(), error, disk: Box::new(disk.clone()) });
     let _ = sys::unmount(MOUNT_POINT);
     Handoff::parse(&bytes?).map_err(|error| Failure::Handoff { device, error, disk: Box::new(disk.clone()) })
-}
-
-/// One byte more than a document may have is enough to refuse it.
-fn read_bounded(path: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(handoff::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The key of that name; nothing when the seed has none.

@@ -4,14 +4,14 @@
 use crate::console::Console;
 use crate::data::{self, Present};
 use crate::steps::Steps;
-use crate::{DEV, SYSFS, consent, format, inventory, leave, places, probe, record, units};
+use crate::{DEV, SYSFS, bounded, consent, format, inventory, leave, places, probe, record, units};
 use kiln_contract::choose::{choose, to_probe};
 use kiln_contract::event::{BOOT_RECORD, RECORD};
 use kiln_contract::handoff::{self, Handoff, MAX_BYTES};
 use kiln_contract::machine::Machine;
 use kiln_contract::plan::{Plan, table};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -98,9 +98,7 @@ fn work(words: &[String]) -> Result<Vec<String>, Error> {
 
 fn read(path: &Path) -> Result<Handoff, Error> {
     let failed = |error| Error::Read { path: path.to_owned(), error };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = bounded::read(path, MAX_BYTES).map_err(failed)?;
     Handoff::parse(&bytes).map_err(|error| Error::Document { path: path.to_owned(), error })
 }
 

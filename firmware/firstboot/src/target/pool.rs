@@ -1,7 +1,7 @@
 //! A thin pool (lvmthin(7)): what LUNs that take room as they are written to share. It has all of its volume group but the
 //! two places for its metadata: theirs, and as much again (lvm's `pmspare`), into which `lvconvert --repair` writes.
 
-use super::store::{Error, lvm};
+use super::store::{Error, lvm, show};
 use kiln_contract::plan::human;
 
 /// The pool's name. No LUN's has an underscore.
@@ -61,11 +61,6 @@ fn make(group: &str) -> Result<String, Error> {
     lvm(["lvrename", group, NEW, POOL])?;
     let size = show(&format!("{group}/{POOL}"), "lv_size")?.trim().parse().unwrap_or(0);
     Ok(format!("made a pool of {} in {group}", human(size)))
-}
-
-/// Fields of a volume.
-fn show(volume: &str, fields: &str) -> Result<String, Error> {
-    lvm(["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", fields, volume])
 }
 
 /// What to say of a pool of which these shares are in use.

@@ -128,6 +128,11 @@ pub(super) fn lvm<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<St
     Ok(format::run(LVM, arguments)?)
 }
 
+/// Fields of a volume, sizes in bytes.
+pub(super) fn show(volume: &str, fields: &str) -> Result<String, Error> {
+    lvm(["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", fields, volume])
+}
+
 /// What is on a partition; nothing when it is blank. A physical volume of no group is what a cut `vgcreate` leaves.
 fn content(device: &str) -> Result<Option<String>, Error> {
     // Of a partition blkid always finds something: its place in the table. That has other names.
@@ -182,8 +187,7 @@ impl Store {
 fn volume(group: &str, (name, bytes): (&str, u64), pooled: bool) -> Result<Made, Error> {
     let full = format!("{group}/{name}");
     let path = PathBuf::from(format!("/dev/{full}"));
-    let fields = ["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", "lv_size,segtype", &full];
-    let (remark, thin) = match lvm(fields) {
+    let (remark, thin) = match show(&full, "lv_size,segtype") {
         Ok(text) => {
             let (has, kind) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
             let has = has.parse::<u64>().unwrap_or(0);
