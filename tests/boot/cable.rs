@@ -90,13 +90,14 @@ impl Node {
     }
 }
 
+/// Waits on a node outside the cluster for the end of its setting up, and says how that went.
+pub(crate) const SETTLED: &str = "for i in $(seq 150); do sudo test -s /var/lib/kiln/settle-report.json && break; sleep 2; done; \
+     sudo journalctl -b -o cat -u kiln-settle.service; sudo test -s /var/lib/kiln/settle-report.json";
+
 /// Waits until a node outside the cluster has taken the secrets off its seed, sees that each of these was in what was built and
 /// is nowhere on the seed's partition any more, and gives what the node said of it.
 pub(crate) fn settled(node: &Node, built: &Path, secrets: &[&str]) -> String {
-    let found = node.ask(
-        "for i in $(seq 150); do sudo test -s /var/lib/kiln/settle-report.json && break; sleep 2; done; \
-         sudo journalctl -b -o cat -u kiln-settle.service; sudo test -s /var/lib/kiln/settle-report.json",
-    );
+    let found = node.ask(SETTLED);
     let (before, after) = (seed::bytes(&built.join("disk.img")), seed::bytes(&node.disk));
     assert!(seed::holds(&after, "local-hostname"), "is this the seed?");
     for (number, secret) in secrets.iter().enumerate() {

@@ -5,21 +5,21 @@ mod hostile;
 mod root;
 mod web;
 
-use crate::cable::write;
+use crate::cable::{SETTLED, write};
 use crate::disks::{content, copy_to, data, folder, partitions};
 use crate::early::BUSY;
 use crate::foreign::Foreign;
-use crate::nodes::{key_pair, machine, patience, report};
+use crate::nodes::{machine, patience, report};
 use crate::ssh::{With, ask};
+use crate::user::{self, identity, kiln_in};
 use kiln_qemu::{Bus, Card, Disk, Kernel, Machine, Network, Running, Source, Wanted, free_port};
-use kiln_tests::{die, kiln, said, shared, succeed, tool};
+use kiln_tests::{die, said, shared, succeed, tool};
 use root::{Root, root};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use web::Web;
@@ -58,12 +58,6 @@ impl Lab {
     }
 }
 
-fn kiln_here(top: &Path, words: &[&str]) -> Command {
-    let mut command = kiln();
-    command.args(words).current_dir(top).env("HOME", top).env("KILN_IDENTITY", top.join("identity"));
-    command
-}
-
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(|| {
@@ -71,8 +65,7 @@ fn lab() -> &'static Lab {
         let release = top.join(RELEASE);
         fs::create_dir_all(&release).unwrap();
         let web = Web::serve(&top);
-        let key = key_pair(&top, "key");
-        fs::copy(&key, top.join("identity")).unwrap();
+        let key = identity(&top);
         hostile::write_files(&top, web.port);
         artefacts(&top);
         let cluster = json!({
@@ -105,10 +98,11 @@ fn lab() -> &'static Lab {
             ],
         });
         write(&top.join("cluster.yaml"), &cluster.to_string());
-        succeed(&mut kiln_here(&top, &["secrets", "init"]));
-        hostile::feed(&mut kiln_here(&top, &["secrets", "set", "hostile"]), &hostile::secret());
-        succeed(&mut kiln_here(&top, &["lock"]));
-        succeed(&mut kiln_here(&top, &["seed", "--for", "stock", "-o", "seeds"]));
+        let done_by = |words: &[&str], input: &str| user::done(kiln_in(&top).args(words), input);
+        done_by(&["secrets", "init"], "");
+        done_by(&["secrets", "set", "hostile"], &hostile::secret());
+        done_by(&["lock"], "");
+        done_by(&["seed", "--for", "stock", "-o", "seeds"], "");
         archive(&top);
         Lab { top, key, web }
     })
@@ -378,9 +372,7 @@ fn several_interfaces_come_up() {
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 
-    let waited = "for i in $(seq 150); do sudo test -s /var/lib/kiln/settle-report.json && break; sleep 2; done; \
-        sudo journalctl -b -o cat -u kiln-settle.service; sudo test -s /var/lib/kiln/settle-report.json";
-    let waited = answer((ssh, &lab.key), waited);
+    let waited = answer((ssh, &lab.key), SETTLED);
     assert_eq!(file_of(&seed, "user-data"), kept, "{waited}");
     let line = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
     let (volume, kept) = (fs::read(&seed).unwrap(), line(&kept));
@@ -396,7 +388,7 @@ fn several_interfaces_come_up() {
 #[test]
 fn hostile_values_reach_a_kiln_image() {
     let lab = lab();
-    succeed(&mut kiln_here(&lab.top, &["build", "-o", "dist", "k1"]));
+    user::done(kiln_in(&lab.top).args(["build", "-o", "dist", "k1"]), "");
     let ssh = free_port().unwrap();
     let mut running = machine(&lab.top.join("dist/k1/disk.img"), ADDRESS, ssh).start().unwrap();
     report(&mut running);

@@ -5,7 +5,7 @@ use kiln_tests::{binary, die, kiln, said};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// The key pair of the user of a folder, which is made when it is not there; it opens the cluster's secrets, too.
 pub(crate) fn identity(folder: &Path) -> PathBuf {
@@ -25,13 +25,19 @@ pub(crate) fn kiln_in(folder: &Path) -> Command {
 
 /// Runs a command that is given `input`; it must succeed. What it printed, its messages last.
 pub(crate) fn done(command: &mut Command, input: &str) -> String {
+    let output = fed(command, input);
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
+
+/// The same, with what it printed apart from its messages.
+pub(crate) fn fed(command: &mut Command, input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| die(&format!("{command:?}: {e}")));
     // Who needs nothing may have ended before it is there.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    output
 }
 
 /// Puts the stand-in for k3s into a folder of artefacts, as that release of k3s, with its digest beside it.

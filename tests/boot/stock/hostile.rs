@@ -2,12 +2,13 @@
 
 use crate::cable::write;
 use crate::ssh::{With, ask};
+use crate::user::fed;
 use kiln_tests::{debian_python, said, succeed, tool};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// One line with what YAML, JSON, shells, jinja, printf, mail and crypt take for theirs.
 pub(super) const WORD: &str = r#"a  'q' "d" # {{ x }} {% y %} {# z #} %s %% \n \ $HOME ${x} `id` $(id) - [*] !t &a *b | > @c ~ =20 é 漢 🦀 :"#;
@@ -189,16 +190,5 @@ pub(super) fn public_key(key: &Path) -> String {
 pub(super) fn password_hash() -> String {
     let mut openssl = tool("openssl", "openssl");
     openssl.args(["passwd", "-6", "-salt", "kilnkiln", "-stdin"]);
-    feed(&mut openssl, &format!("{PASSWORD}\n")).trim().to_owned()
-}
-
-/// What a program says that is fed `input` and succeeds.
-pub(super) fn feed(command: &mut Command, input: &str) -> String {
-    use std::io::Write as _;
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(fed(&mut openssl, &format!("{PASSWORD}\n")).stdout).unwrap().trim().to_owned()
 }
