@@ -1,8 +1,9 @@
 //! Making file systems, with the well-kept programs that the initramfs carries.
 
+use crate::sys;
 use kiln_contract::policy::FileSystem;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use uuid::Uuid;
@@ -111,15 +112,11 @@ fn output<S: AsRef<OsStr>>(
     command.args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin");
     // libdevmapper would wait for a udev that is not there (dmsetup(8)).
     command.env("DM_DISABLE_UDEV", "1");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let failed = |error| Error::Start { program, error };
-    let mut child = command.spawn().map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A pipe has room for a page, which is more than is ever given. One that ended before it read all of it says
-        // why itself.
-        let _ = stdin.write_all(input);
-    }
-    child.wait_with_output().map_err(failed)
+    // Not a pipe: systemd-cryptenroll of Debian 12 (252.39) seeks in what it reads a key from.
+    let stdin = if input.is_empty() { Stdio::null() } else { sys::in_memory(input).map_err(failed)?.into() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.output().map_err(failed)
 }
 
 fn failed(program: &'static str, output: &Output) -> Error {

@@ -108,7 +108,8 @@ fn format_arguments(device: &Path, volume: &Volume<'_>) -> Vec<String> {
     arguments
 }
 
-/// systemd-cryptenroll(1): the key comes by standard input; "password" is its name for a slot that no token uses.
+/// systemd-cryptenroll(1): the key comes by standard input, a file that it can seek in ([`run_with`]); "password" is its
+/// name for a slot that no token uses.
 fn enroll_arguments(device: &Path) -> Vec<String> {
     let fixed =
         "--unlock-key-file=/proc/self/fd/0 --tpm2-device=auto --tpm2-pcrs= --wipe-slot=password".split(' ');

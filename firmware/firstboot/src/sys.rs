@@ -2,13 +2,13 @@
 //! rustix has no safe form of.
 #![allow(unsafe_code, reason = "the one room for it; tests/house looks that it stays so")]
 
-use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, MemfdFlags, Mode, Timespec, Timestamps, XattrFlags};
 use rustix::ioctl;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex};
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -64,6 +64,15 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
     }
     Ok(())
+}
+
+/// A file that is in memory alone and goes with its last descriptor, holding `bytes`, read from its start. A program can
+/// seek in it, which it can't in a pipe.
+pub(crate) fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(c"kiln", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// `uname -r`.
