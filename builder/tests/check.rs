@@ -88,6 +88,54 @@ fn own_user_data_is_looked_at() {
     snapshot("user-data", &stderr);
 }
 
+/// Words in such files that cloud-init's reader or one of its modules fails at, which lose more than themselves.
+#[test]
+fn own_user_data_is_tried() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = |entry: &str| format!("write_files:\n  - {entry}\n");
+    let cases = [
+        ("equals", "runcmd: [=]\n".to_owned()),
+        ("merge", "runcmd: [<<]\n".to_owned()),
+        ("date", "a: {b: 2025-02-30}\n".to_owned()),
+        ("time", "2025-02-03 24:00:00: b\n".to_owned()),
+        ("digits", "a: 0x_\n".to_owned()),
+        ("tag", "a: !vault x\n".to_owned()),
+        ("number", "a: !!int x\n".to_owned()),
+        ("set", "a: !!set {b, c}\n".to_owned()),
+        ("keys", "runcmds: []\nyum_repos: {}\nfoo: 1\n".to_owned()),
+        (
+            "elsewhere",
+            "locale: C\nkeyboard: {layout: us}\nmounts: []\nswap: {}\nssh_import_id: []\npackage_update: true\n".to_owned(),
+        ),
+        ("kinds", "runcmd: reboot\nwrite_files: {}\nchpasswd: []\ntimezone: Mars/Base One\n".to_owned()),
+        ("commands", "runcmd: [echo a: b, 1, yes, [touch, /a], [[a]], touch /b]\n".to_owned()),
+        ("owner", file("{path: /var/lib/app/token, owner: \"anna:staff\", content: x}")),
+        ("stranger", file("{path: /etc/app, owner: \"ops:ops\", content: x}")),
+        ("deferred", file("{path: /etc/app, owner: \"anna:www-data\", defer: true, content: x}")),
+        ("made", file("{path: /etc/app, owner: ops, defer: true}") + "users: [default, {name: ops}]\n"),
+        ("places", ["/usr/share/app", "/boot/x", "/etc", "/run/x", "etc/x", "/etc/../usr/x", "/var/lib/dpkg/status"].map(|path| file(&format!("{{path: {path}, content: x}}"))).join("").replace("\nwrite_files:", "")),
+        ("fine", ["/etc/a", "/usr/local/bin/a", "/srv/a", "/root/a", "/home/anna/a"].map(|path| file(&format!("{{path: {path}, content: x}}"))).join("").replace("\nwrite_files:", "")),
+        ("permissions", ["0644", "644", "\"0o755\"", "\"755\"", "rwx", "\"0888\"", "[6]", "1.5"].map(|mode| file(&format!("{{path: /etc/a, permissions: {mode}}}"))).join("").replace("\nwrite_files:", "")),
+        ("content", ["12", "yes", "[a]", "text", "\"12\"", "2025-01-02"].map(|text| file(&format!("{{path: /etc/a, content: {text}, encoding: b46}}"))).join("").replace("\nwrite_files:", "")),
+        ("groups", "groups: [anna, {carl: [anna]}]\nusers: [default, {name: bert, groups: \"adm, dora\"}, {name: carl, groups: [carl]}, {name: dora}, {name: emil, groups: emil, no_user_group: true}]\n".to_owned()),
+    ];
+    let nodes: String =
+        cases.iter().map(|(name, _)| format!("  - {{name: {name}, user_data: ./{name}.yaml}}\n")).collect();
+    for (name, text) in cases {
+        let text = format!("#cloud-config\n{text}");
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).expect("written");
+    }
+    std::fs::write(folder.path().join("cluster.yaml"), format!("{HEAD}{USER}nodes:\n{nodes}"))
+        .expect("written");
+    let output = kiln(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    for fine in ["fine", "deferred", "made"] {
+        assert!(!stderr.contains(&format!("{fine}.yaml: ")), "{fine}: {stderr}");
+    }
+    snapshot("user-data-tried", &stderr);
+}
+
 /// A Wi-Fi card most likely needs firmware, and a password in plain text is told.
 #[test]
 fn wifi_is_warned_about() {

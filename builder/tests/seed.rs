@@ -267,6 +267,118 @@ fn cloud_init_takes_every_document() {
     assert_eq!(judge.read(&paths).len(), paths.len());
 }
 
+/// Of words in a user's own file those are refused that cloud-init's reader can't construct, and no others.
+#[test]
+fn what_pyyaml_can_construct_is_taken() {
+    const SCRIPT: &str = r"
+import json, sys, yaml
+def reads(text):
+    try:
+        yaml.safe_load(text)
+        return True
+    except Exception:
+        return False
+with open(sys.argv[1]) as file:
+    json.dump([reads(text) for text in json.load(file)], sys.stdout)
+";
+    let Some(judge) = judges::cloud_init() else { return };
+    let days = [
+        "2025-02-28",
+        "2025-02-29",
+        "2024-02-29",
+        "2025-13-01",
+        "0000-01-01",
+        "1900-02-29",
+        "2025-1-2",
+        "2025-04-31",
+    ];
+    let times = [
+        "",
+        "T10:00:00Z",
+        " 24:00:00",
+        "t1:2:3",
+        " 10:60:00",
+        " 10:00:61",
+        "T10:00:00.5+25:00",
+        "T10:00:00 -5",
+        "T10:00:00+23:59",
+        " 10:00",
+    ];
+    let mut words: Vec<String> =
+        days.iter().flat_map(|day| times.map(|time| format!("{day}{time}"))).collect();
+    let others = [
+        "=",
+        "<<",
+        "==",
+        "<",
+        "0x_",
+        "0b_",
+        "0b1_0",
+        "0_",
+        "-0x_",
+        "+0b__",
+        "08",
+        "0o7",
+        "0x1f",
+        "1_000",
+        "1:59",
+        "1:60",
+        "1:2:3.4",
+        "1e3",
+        "1.5e+3",
+        ".5",
+        "._",
+        "1.__",
+        "yes",
+        "~",
+        "null",
+        ".inf",
+        "-.INF",
+        ".nan",
+        "!!int x",
+        "!!int 5",
+        "!!int 0x_",
+        "!!float x",
+        "!!float 1.5",
+        "!!bool maybe",
+        "!!bool yes",
+        "!!binary a",
+        "!!binary aGk=",
+        "!!timestamp x",
+        "!!timestamp 2025-01-01",
+        "!!str 5",
+        "! 5",
+        "!x y",
+        "!!python/object:os.x y",
+        "!!seq [a]",
+        "!!map {a: b}",
+        "!!seq {a: b}",
+        "!x [a]",
+        "!!null x",
+    ];
+    words.extend(others.map(str::to_owned));
+    words.push("9".repeat(4300));
+    words.push("9".repeat(4301));
+    words.push(format!("1{}", ":1".repeat(170)));
+    let texts: Vec<String> = words
+        .iter()
+        .flat_map(|word| [format!("a: {word}\n"), format!("- {word}\n"), format!("? {word}\n: a\n")])
+        .collect();
+    let folder = tempfile::tempdir().expect("folder");
+    let path = written(folder.path(), "words", &serde_json::to_string(&texts).expect("JSON"));
+    let reads: Vec<bool> = serde_json::from_str(&judge.script(SCRIPT, &[&path])).expect("JSON");
+    let mut wrong = Vec::new();
+    for (text, reads) in texts.iter().zip(reads) {
+        let taken = cluster::user_data::parse(text).is_ok();
+        // Kiln takes less: keys are words.
+        let key = text.starts_with('?') && text.contains(['[', '{']);
+        if taken != reads && !key {
+            wrong.push(format!("{text:.60}: PyYAML reads it: {reads}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// A seed that a broken template could have made is refused: the oracle can say no.
 #[test]
 fn cloud_init_can_refuse() {

@@ -2,9 +2,12 @@
 //! without its meaning changing.
 //!
 //! cloud-init reads YAML 1.1, in which a plain `yes` is true and a plain `0644` is a number. What is plain stays plain
-//! here, and what is quoted stays quoted: nothing is resolved.
+//! here, and what is quoted stays quoted: nothing is resolved. What cloud-init's reader fails at is refused ([`pyyaml`]):
+//! it would lose the whole seed.
 
-use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Tag};
+mod pyyaml;
+
+use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -24,6 +27,87 @@ pub const PACKAGES: [&str; 8] = [
     "packages",
     "snap",
     "ubuntu_pro",
+];
+
+/// Keys that a Kiln image gives to cloud-init: it runs the modules that read them.
+pub const READ: [&str; 40] = [
+    "allow_public_ssh_keys",
+    "authkey_hash",
+    "bootcmd",
+    "ca_certs",
+    "chpasswd",
+    "create_hostname_file",
+    "disable_root",
+    "disable_root_opts",
+    "final_message",
+    "groups",
+    "manage_etc_hosts",
+    "manage_resolv_conf",
+    "merge_how",
+    "merge_type",
+    "no_ssh_fingerprints",
+    "ntp",
+    "output",
+    "password",
+    "phone_home",
+    "power_state",
+    "prefer_fqdn_over_hostname",
+    "random_seed",
+    "reporting",
+    "resolv_conf",
+    "rsyslog",
+    "runcmd",
+    "ssh",
+    "ssh_authorized_keys",
+    "ssh_deletekeys",
+    "ssh_fp_console_blacklist",
+    "ssh_genkeytypes",
+    "ssh_key_console_blacklist",
+    "ssh_keys",
+    "ssh_publish_hostkeys",
+    "ssh_pwauth",
+    "ssh_quiet_keygen",
+    "timezone",
+    "user",
+    "users",
+    "write_files",
+];
+
+/// Further keys that cloud-init 25.1.4 knows (`schema-cloud-config-v1.json`).
+pub const OTHERS: [&str; 33] = [
+    "ansible",
+    "apk_repos",
+    "autoinstall",
+    "byobu_by_default",
+    "ca-certs",
+    "chef",
+    "device_aliases",
+    "disable_ec2_metadata",
+    "drivers",
+    "fan",
+    "grub-dpkg",
+    "grub_dpkg",
+    "landscape",
+    "launch-index",
+    "lxd",
+    "mcollective",
+    "migrate",
+    "puppet",
+    "rh_subscription",
+    "salt_minion",
+    "spacewalk",
+    "system_info",
+    "ubuntu_advantage",
+    "updates",
+    "vendor_data",
+    "version",
+    "wireguard",
+    "yum_repo_dir",
+    "yum_repos",
+    "zypper",
+    "apt_reboot_if_required",
+    "apt_update",
+    "apt_upgrade",
 ];
 
 /// A user's own file.
@@ -71,7 +155,49 @@ pub enum Yaml {
     Map(Vec<(Self, Self)>),
 }
 
+/// What a node is to cloud-init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// A number.
+    Number,
+    /// `yes`, `off` and the like.
+    Truth,
+    /// A date, or a date and a time.
+    Date,
+    /// No value.
+    Nothing,
+    /// A list.
+    List,
+    /// A mapping.
+    Map,
+}
+
 impl Yaml {
+    /// What it is to cloud-init, which reads YAML 1.1.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Plain(text) => pyyaml::kind(text),
+            Self::Text { .. } => Kind::Text,
+            Self::List(_) => Kind::List,
+            Self::Map(_) => Kind::Map,
+        }
+    }
+    /// The value behind a key of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Map(entries) => find(entries, key),
+            _ => None,
+        }
+    }
+    /// The entries of a list; none of anything else.
+    pub fn items(&self) -> &[Self] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
+        }
+    }
     /// Text without a tag.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into(), tag: None }
@@ -90,6 +216,11 @@ impl Yaml {
             _ => 0,
         }
     }
+}
+
+/// The value behind a key.
+pub fn find<'a>(entries: &'a [(Yaml, Yaml)], key: &str) -> Option<&'a Yaml> {
+    entries.iter().find(|(known, _)| known.scalar() == Some(key)).map(|(_, value)| value)
 }
 
 /// Why a file is no document.
@@ -128,6 +259,14 @@ struct Open {
     node: Yaml,
     anchor: usize,
     key: Option<Yaml>,
+    /// What stands behind the merge keys (`<<`) of a mapping, in their order.
+    merged: Vec<(Yaml, Yaml)>,
+}
+
+impl Open {
+    fn wants_key(&self) -> bool {
+        matches!(self.node, Yaml::Map(_)) && self.key.is_none()
+    }
 }
 
 #[derive(Default)]
@@ -150,18 +289,45 @@ impl Builder {
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = tag.as_deref().map(Tag::to_string);
-                let plain = style == ScalarStyle::Plain && tag.is_none() && !text.contains('\n');
+                let tag = tag.as_deref().map(|tag| short(&tag.to_string()));
+                // No rule of YAML 1.1 makes anything but text of what has other characters than these.
+                let word = text.chars().all(|c| c == ' ' || c == '\t' || c.is_ascii_graphic());
+                let plain = style == ScalarStyle::Plain && tag.is_none() && word;
+                if let Some(tag) = &tag {
+                    pyyaml::tagged(tag, &text)?;
+                } else if plain {
+                    if self.open.last().is_some_and(Open::wants_key) {
+                        pyyaml::word(&text)?;
+                    } else {
+                        pyyaml::value(&text)?;
+                    }
+                }
                 let node = match plain {
                     true => Yaml::Plain(text.into_owned()),
-                    false => Yaml::Text { text: text.into_owned(), tag: tag.map(|tag| short(&tag)) },
+                    false => Yaml::Text { text: text.into_owned(), tag: tag.filter(|tag| tag != "!") },
                 };
                 self.add(node, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => self.begin(Yaml::List(Vec::new()), anchor),
-            Event::MappingStart(_, anchor, _) => self.begin(Yaml::Map(Vec::new()), anchor),
+            Event::SequenceStart(_, anchor, tag) => {
+                tag.as_deref().map_or(Ok(()), |tag| pyyaml::collection(&short(&tag.to_string()), true))?;
+                self.begin(Yaml::List(Vec::new()), anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                tag.as_deref().map_or(Ok(()), |tag| pyyaml::collection(&short(&tag.to_string()), false))?;
+                self.begin(Yaml::Map(Vec::new()), anchor)
+            }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(open) => self.add(open.node, open.anchor),
+                Some(mut open) => {
+                    if let Yaml::Map(entries) = &mut open.node {
+                        // What the mapping says itself stays, and so does what is merged first.
+                        for (key, value) in open.merged {
+                            if !entries.iter().any(|(known, _)| known.scalar() == key.scalar()) {
+                                entries.push((key, value));
+                            }
+                        }
+                    }
+                    self.add(open.node, open.anchor)
+                }
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
@@ -178,7 +344,7 @@ impl Builder {
         if self.open.len() == MAX_DEPTH {
             return Err("it is nested too deep here");
         }
-        self.open.push(Open { node, anchor, key: None });
+        self.open.push(Open { node, anchor, key: None, merged: Vec::new() });
         Ok(())
     }
 
@@ -200,12 +366,14 @@ impl Builder {
                 None if node.scalar().is_none() => return Err("a key must be a word"),
                 None => open.key = Some(node),
                 Some(key) if key == Yaml::Plain("<<".to_owned()) => {
-                    // PyYAML's merge keys (YAML 1.1): what is there already stays.
-                    let Yaml::Map(more) = node else { return Err("behind `<<` a mapping is wanted") };
-                    for (key, value) in more {
-                        if !entries.iter().any(|(known, _)| known.scalar() == key.scalar()) {
-                            entries.push((key, value));
-                        }
+                    // PyYAML's merge keys (YAML 1.1): a mapping, or a list of them.
+                    let behind = match node {
+                        Yaml::List(all) => all,
+                        one => vec![one],
+                    };
+                    for one in behind {
+                        let Yaml::Map(more) = one else { return Err("behind `<<` a mapping is wanted") };
+                        open.merged.extend(more);
                     }
                 }
                 Some(key) => {

@@ -1,6 +1,7 @@
 //! From the file as written to a [`Cluster`] in which all is valid. Every fault is reported; the result
 //! counts only when none was.
 
+mod accounts;
 mod base;
 mod cross;
 mod disks;
@@ -10,24 +11,29 @@ mod memory;
 mod network;
 mod overlays;
 mod people;
+mod shells;
 mod user_data;
 
 use super::file::{API_VERSION, ClusterFile, NodeSection, SecretsSection};
-use super::model::{Architecture, Cluster, Disks, Firmware, Node, Overlay, Role, Secrets, User};
+use super::model::{Architecture, Base, Cluster, Disks, Firmware, Node, Overlay, Role, Secrets, User};
 use super::read::{Spanned, Text};
 use super::user_data::UserData;
 use super::{identity, words};
 use crate::diag::{Fault, Severity, Span, nearest};
 use kiln_contract::memory::Memory;
 use kubernetes::TAINT;
+use people::{Person, Shells};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use user_data::Around;
 
 /// What the checks share.
 struct Check<'a> {
     faults: &'a mut Vec<Fault>,
     /// Relative paths of the file count from here.
     folder: &'a Path,
+    /// Faults that every node would repeat: where, and what about.
+    said: BTreeSet<(usize, &'static str)>,
 }
 
 impl Check<'_> {
@@ -85,7 +91,7 @@ const PACKAGE: Rule = Rule {
 
 /// The cluster, or what there is of it when faults were found.
 pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault>) -> Option<Cluster> {
-    let mut check = Check { faults, folder };
+    let mut check = Check { faults, folder, said: BTreeSet::new() };
     if let Some(version) = file.api_version.as_ref().filter(|version| version.value != API_VERSION) {
         let message = format!("{:?} is not a version that this kiln reads", version.value);
         check.faults.push(
@@ -132,9 +138,12 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         memory: &memory,
         overlays: (&layers, &overlays),
         packages: &packages,
-        user_data: user_data.as_ref(),
+        user_data: file.user_data.as_ref().zip(user_data.as_ref()),
     };
+    let own = file.user_data.as_ref().zip(user_data.as_ref());
+    check.clashes(&users, &own.into_iter().collect::<Vec<_>>());
     let mut nodes = check.nodes(file.nodes.as_ref(), &inherited);
+    check.own_files((file, &base), &nodes, own);
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
     let id = identity::cluster_id(&id?);
@@ -165,13 +174,13 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
 /// What nodes have from the rest of the file.
 struct Inherited<'a> {
     zone: &'a str,
-    users: &'a [User],
+    users: &'a [Person],
     disks: &'a Disks,
     memory: &'a Memory,
     overlays: (&'a [overlays::Layer], &'a [Overlay]),
     /// Packages of every node, firmware among them.
     packages: &'a BTreeSet<String>,
-    user_data: Option<&'a UserData>,
+    user_data: Option<(&'a Text, &'a UserData)>,
 }
 
 impl Check<'_> {
@@ -242,7 +251,16 @@ impl Check<'_> {
             let packages = self.set(section.packages.as_ref(), PACKAGE);
             self.wifi_firmware(section.network.as_ref(), inherited.packages.iter().chain(&packages));
             let user_data = self.user_data(section.user_data.as_ref());
-            let mut users = self.users(section.users.as_ref(), inherited.users);
+            let persons = self.users(section.users.as_ref(), inherited.users);
+            if section.users.is_some() || user_data.is_some() {
+                let own: Vec<_> = inherited
+                    .user_data
+                    .into_iter()
+                    .chain(section.user_data.as_ref().zip(user_data.as_ref()))
+                    .collect();
+                self.clashes(&persons, &own);
+            }
+            let mut users = people::of(&persons);
             let keys = self.ssh_keys(section.ssh_keys.as_ref());
             for user in &mut users {
                 let new = keys.iter().filter(|key| !user.ssh_keys.contains(key)).cloned().collect::<Vec<_>>();
@@ -255,6 +273,12 @@ impl Check<'_> {
                 self.node_overlays(inherited.overlays, section.overlays.as_ref(), section.k3s.as_ref());
             let own_disks = section.disks.as_ref().map(|disks| self.disks(disks, &overlays));
             overlays.retain(|overlay| overlay.roles.contains(&role));
+            let layers = overlays.iter().flat_map(|overlay| &overlay.packages);
+            let all = inherited.packages.iter().chain(&packages).chain(layers).map(String::as_str).collect();
+            let own = !inherited.packages.is_empty()
+                || !packages.is_empty()
+                || overlays.iter().any(|overlay| overlay.folder.is_some());
+            self.shells(&persons, &Shells { packages: all, own, overlays: &overlays });
             let own_memory = section.memory.as_ref().map(|memory| self.memory(memory));
             nodes.push(Node {
                 name: name.unwrap_or_default(),
@@ -271,10 +295,35 @@ impl Check<'_> {
                 overlays,
                 labels: self.labels(section.labels.as_ref()),
                 taints: section.taints.iter().flatten().filter_map(|taint| self.word(taint, TAINT)).collect(),
-                user_data: inherited.user_data.into_iter().cloned().chain(user_data).collect(),
+                user_data: inherited
+                    .user_data
+                    .map(|(_, data)| data.clone())
+                    .into_iter()
+                    .chain(user_data)
+                    .collect(),
             });
         }
         nodes
+    }
+
+    /// Files of the user's own, beside what is known of the nodes that have them.
+    fn own_files(
+        &mut self,
+        (file, base): (&ClusterFile, &Base),
+        nodes: &[Node],
+        all: Option<(&Text, &UserData)>,
+    ) {
+        if let Some((text, data)) = all {
+            self.around(text, data, &around(base, &nodes.iter().collect::<Vec<_>>()));
+        }
+        let sections = file.nodes.iter().flat_map(|nodes| &nodes.value);
+        for (section, node) in sections.zip(nodes) {
+            if let Some((text, data)) = section.user_data.as_ref().zip(node.user_data.last())
+                && node.user_data.len() > usize::from(all.is_some())
+            {
+                self.around(text, data, &around(base, &[node]));
+            }
+        }
     }
 
     fn sector_size(&mut self, section: &NodeSection) -> u32 {
@@ -299,6 +348,24 @@ impl Check<'_> {
         self.faults
             .push(fault.help("add `users:` with `ssh_keys:`; `cat ~/.ssh/*.pub` shows your public keys"));
     }
+}
+
+/// What these nodes have in common.
+fn around<'a>(base: &Base, nodes: &[&'a Node]) -> Around<'a> {
+    let of =
+        |node: &'a Node| -> BTreeSet<&'a str> { node.users.iter().map(|user| user.name.as_str()).collect() };
+    let mut users = nodes.first().map(|node| of(node)).unwrap_or_default();
+    for node in nodes.iter().skip(1) {
+        let here = of(node);
+        users.retain(|name| here.contains(name));
+    }
+    let own = |node: &&Node| {
+        !node.packages.is_empty() || node.overlays.iter().any(|overlay| overlay.folder.is_some())
+    };
+    let named = !base.packages.is_empty() || nodes.iter().any(own);
+    let disks =
+        nodes.iter().flat_map(|node| node.disks.slots()).filter_map(|slot| slot.mount_point.as_deref());
+    Around { users, packages: named, mounts: disks.collect() }
 }
 
 /// Values that may be given once.

@@ -117,6 +117,23 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
                  - {{name: bert}}\n  - {{name: carl, password_hash: hunter2}}\n  - name: dora\n    password_hash:\n      hunter2\n"
             ),
         ),
+        (
+            "groups",
+            format!(
+                "{HEAD}users:\n  - {{name: anna, groups: [adm, anna], password_hash: $6$saltsalt$abcdefgh}}\n  \
+                 - {{name: bert, groups: [carl, anna, dora]}}\n  - {{name: carl}}\n\
+                 nodes:\n  - name: a\n  - {{name: b, users: [{{name: dora}}]}}\n  \
+                 - {{name: c, users: [{{name: anna, password_hash: $6$saltsalt$abcdefgh}}]}}\n"
+            ),
+        ),
+        (
+            "shells",
+            format!(
+                "{HEAD}users:\n  - {{name: anna, shell: /usr/bin/zsh, password_hash: $6$saltsalt$abcdefgh}}\n  \
+                 - {{name: bert, shell: /usr/bin/bsh}}\n  - {{name: carl, shell: /usr/sbin/nologin}}\n\
+                 nodes:\n  - name: a\n  - {{name: b, packages: [zsh]}}\n  - {{name: c, users: [{{name: dora, shell: /bin/fish}}]}}\n"
+            ),
+        ),
         ("no-login", format!("{HEAD}users: [{{name: anna}}]\n{NODE}")),
         (
             "time-zones",

@@ -142,6 +142,13 @@ impl CloudInit {
         command.env("PYTHONDONTWRITEBYTECODE", "1").output().expect("Python")
     }
 
+    /// What a script of Python's prints, with cloud-init's modules at hand.
+    pub fn script(&self, script: &str, arguments: &[&Path]) -> String {
+        let output = self.python(script, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     /// The program with these arguments: what it says, as an error when it fails.
     pub fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let script =

@@ -1,10 +1,15 @@
 //! `user_data`: the user's own files for cloud-init.
 
+mod around;
+mod values;
+
 use super::Check;
 use super::base::PathIs;
 use crate::cluster::read::Text;
-use crate::cluster::user_data::{Content, MAX_BYTES, NotYaml, PACKAGES, UserData, Yaml, parse};
-use crate::diag::Fault;
+use crate::cluster::user_data::{Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, READ, UserData, Yaml, parse};
+use crate::diag::{Fault, Span, nearest};
+
+pub(super) use around::{Around, accounts, groups};
 
 /// Keys that Kiln answers for, and where the cluster file has them.
 const OWNED: [(&str, &str); 10] = [
@@ -20,8 +25,41 @@ const OWNED: [(&str, &str); 10] = [
     ("cloud_final_modules", "Kiln runs the modules that the file's keys need"),
 ];
 
+/// Keys that a read-only root can't obey, why, and what stands for them.
+const ELSEWHERE: [(&str, &str, &str); 8] = [
+    (
+        "mounts",
+        READ_ONLY,
+        "write them below `cluster` or the node: `mounts: [{ source: \"192.168.1.2:/vol\", mount_point: /mnt/nas }]`",
+    ),
+    ("mount_default_fields", READ_ONLY, "write `options` of each entry of the cluster file's own `mounts`"),
+    ("swap", READ_ONLY, "write `disks: { system: { swap: 2GiB } }`, or `memory: { zram: 50% }`"),
+    (
+        "ssh_import_id",
+        "asks GitHub or Launchpad when the node boots",
+        "write `ssh_keys: [github:NAME]` of a user: `kiln lock` asks once and keeps the answer",
+    ),
+    (
+        "locale",
+        "makes the locale on the node, whose root is read-only",
+        "write `locale` below `cluster` or the node",
+    ),
+    (
+        "locale_configfile",
+        "is of the module that makes the locale on the node, whose root is read-only",
+        "write `locale` below `cluster` or the node",
+    ),
+    (
+        "keyboard",
+        "is for the package console-setup, which a Kiln image can't have",
+        "the console has the layout of the US; leave it out",
+    ),
+    ("ca-certs", "is the old name of `ca_certs`", "write `ca_certs`"),
+];
+const READ_ONLY: &str = "makes folders or files on the root, which is read-only";
+
 /// First lines of files that cloud-init takes and Kiln does not.
-const OTHERS: [&str; 5] =
+const FORMS: [&str; 5] =
     ["## template: jinja", "#cloud-config-archive", "#include", "#part-handler", "content-type:"];
 
 impl Check<'_> {
@@ -82,7 +120,7 @@ impl Check<'_> {
                 }
             },
             _ => {
-                let known = OTHERS.iter().find(|other| first.to_ascii_lowercase().starts_with(*other));
+                let known = FORMS.iter().find(|other| first.to_ascii_lowercase().starts_with(*other));
                 let message = known.map_or_else(
                     || "its first line does not say what it is".to_owned(),
                     |known| format!("files that begin with `{known}` are not merged"),
@@ -95,21 +133,49 @@ impl Check<'_> {
     }
 
     fn keys(&mut self, entries: &[(Yaml, Yaml)], text: &Text, path: &str) {
+        let mut said = Said { faults: self.faults, path, span: &text.span };
         for key in entries.iter().filter_map(|(key, _)| key.scalar()) {
             if let Some((_, help)) = OWNED.iter().find(|(owned, _)| *owned == key) {
-                let message = format!("{path}: `{key}` is Kiln's own");
-                self.faults
-                    .push(Fault::error("user-data", &text.span, message).label("this file").help(*help));
-            }
-            if PACKAGES.contains(&key) {
-                let message = format!(
-                    "{path}: `{key}` is for stock images only: the root of a Kiln image is read-only"
+                said.error(format!("`{key}` is Kiln's own"), *help);
+            } else if let Some((_, reason, help)) = ELSEWHERE.iter().find(|(known, ..)| *known == key) {
+                said.error(format!("`{key}` {reason}"), *help);
+            } else if PACKAGES.contains(&key) {
+                said.warning(
+                    format!("`{key}` is for stock images only: the root of a Kiln image is read-only"),
+                    "name packages in `base.packages`, or in `packages` of a node; the image then has them",
                 );
-                let help =
-                    "name packages in `base.packages`, or in `packages` of a node; the image then has them";
-                self.faults
-                    .push(Fault::warning("user-data", &text.span, message).label("this file").help(help));
+            } else if OTHERS.contains(&key) {
+                said.warning(
+                    format!("`{key}` is for stock images only: a Kiln image runs no module of cloud-init that reads it"),
+                    "write files and commands instead (`write_files`, `runcmd`)",
+                );
+            } else if !READ.contains(&key) {
+                let near = nearest(key, READ.into_iter());
+                let help = near.map_or_else(
+                    || "cloud-init ignores it: remove it".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                said.error(format!("cloud-init has no key `{key}`"), help);
             }
         }
+        values::all(entries, &mut said);
+    }
+}
+
+/// What is said of a file of the user's own: its entries have no place in the cluster file, so the words name them.
+struct Said<'a> {
+    faults: &'a mut Vec<Fault>,
+    path: &'a str,
+    span: &'a Span,
+}
+
+impl Said<'_> {
+    fn error(&mut self, message: String, help: impl Into<String>) {
+        let fault = Fault::error("user-data", self.span, format!("{}: {message}", self.path));
+        self.faults.push(fault.label("this file").help(help));
+    }
+    fn warning(&mut self, message: String, help: impl Into<String>) {
+        let fault = Fault::warning("user-data", self.span, format!("{}: {message}", self.path));
+        self.faults.push(fault.label("this file").help(help));
     }
 }
