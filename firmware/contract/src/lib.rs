@@ -5,6 +5,7 @@ pub mod cmdline;
 pub mod credentials;
 pub mod document;
 pub mod encryption;
+pub mod ending;
 pub mod event;
 pub mod glob;
 pub mod handoff;
