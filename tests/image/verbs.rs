@@ -176,7 +176,7 @@ fn a_build_that_is_killed_leaves_no_half_written_image() {
         }
     }
     build(&folder, ["-q"]);
-    let partial = succeed(tool("find", "findutils").arg(folder.join("dist")).args(["-name", "*.partial"]));
+    let partial = succeed(tool("find", "findutils").arg(folder.join("dist")).args(["-name", ".kiln-new.*"]));
     assert_eq!(partial, "");
     succeed(
         tool("cmp", "diffutils").arg(folder.join("dist/k3s1/disk.img")).arg(example().join("k3s1/disk.img")),

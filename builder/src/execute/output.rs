@@ -9,20 +9,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+mod room;
+
 /// Beside the images: what each was made of. Not part of what is built.
 const STATE: &str = ".kiln";
-/// Ending of a file that is being written.
-const PARTIAL: &str = ".partial";
-
-/// Ending of a file that steps aside for a new one.
-const PREVIOUS: &str = ".previous";
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
 /// Why the output can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,6 +24,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Something else is where Kiln keeps a file or folder of its own.
+    #[error("{} is {what}, and Kiln writes through none: move it away, or name another folder with -o", path.display())]
+    InTheWay {
+        /// The thing.
+        path: PathBuf,
+        /// What it is: "a symbolic link".
+        what: &'static str,
+    },
+    /// A file of that name that Kiln did not write.
+    #[error("{} is not Kiln's, and would be replaced: move it away, or name another folder with -o", .0.display())]
+    NotOurs(PathBuf),
     /// Another build writes there.
     #[error("another kiln is building into {}: wait for it, or name another folder with -o", .0.display())]
     Busy(PathBuf),
@@ -77,45 +78,26 @@ struct Stamp {
 }
 
 impl Output {
-    /// Makes the folder where it is not there, locks it, and clears away what an interrupted build left.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    /// Makes the folder where it is not there, locks it, and clears away what an interrupted build of these nodes left.
+    /// Nothing is written or removed where a link leads: `folder` itself may be one, which is its owner's word.
+    pub fn open(folder: &Path, nodes: &[&str]) -> Result<Self, Error> {
+        room::check(folder, nodes)?;
         let state = folder.join(STATE);
         fs::create_dir_all(&state).map_err(|e| Error::io(folder, e))?;
         let lock = state.join("lock");
-        let guard = File::create(&lock).map_err(|e| Error::io(&lock, e))?;
+        let guard = room::lock_file(&lock)?;
         match guard.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(Error::io(&lock, error)),
         }
-        let output = Self { folder: folder.to_owned(), _guard: guard };
-        output.sweep();
-        Ok(output)
+        room::sweep(folder, nodes);
+        Ok(Self { folder: folder.to_owned(), _guard: guard })
     }
 
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Removes partial files and puts back what had stepped aside: only a build that was cut leaves any. What
-    /// can't be removed does no harm.
-    fn sweep(&self) {
-        let nodes = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let folders = nodes.map(|entry| entry.path()).chain([self.folder.clone()]);
-        let seeds: Vec<PathBuf> = folders.flat_map(|folder| [folder.join("seed"), folder]).collect();
-        for folder in seeds {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.ends_with(PARTIAL) {
-                    let _ = fs::remove_file(&path);
-                } else if let Some(name) = name.strip_suffix(PREVIOUS) {
-                    let end = path.with_file_name(name);
-                    let _ = if end.exists() { fs::remove_file(&path) } else { fs::rename(&path, end) };
-                }
-            }
-        }
     }
 
     /// A file to be written, at `path` below the folder, that only its owner may read.
@@ -130,7 +112,7 @@ impl Output {
 
     fn create_with(&self, path: &str, mode: u32) -> Result<Partial, Error> {
         let end = self.folder.join(path);
-        let partial = self.folder.join(format!("{path}{PARTIAL}"));
+        let partial = room::beside(&end, room::NEW);
         if let Some(parent) = partial.parent() {
             fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
@@ -219,7 +201,7 @@ impl Partial {
     /// Gives the file its final name.
     pub fn finish(mut self) -> Result<PathBuf, Error> {
         if let Some(partial) = self.partial.take() {
-            let previous = with_ending(&self.end, PREVIOUS);
+            let previous = room::beside(&self.end, room::OLD);
             // ext4 writes a file to the disk before its name takes the place of another (ext4(5),
             // `auto_da_alloc`), which for an image is most of the time that a build takes: so the old one steps
             // aside first. A build that is cut right here is mended by the next one's sweep.
@@ -256,34 +238,21 @@ mod tests {
     #[test]
     fn only_whole_files_get_their_name() {
         let folder = tempfile::tempdir().unwrap();
-        let output = Output::open(folder.path()).unwrap();
+        let output = Output::open(folder.path(), &["n"]).unwrap();
         drop(output.create("n/disk.img").unwrap());
-        assert!(!folder.path().join("n/disk.img.partial").exists());
+        assert!(!folder.path().join("n/.kiln-new.disk.img").exists());
         let mut partial = output.create("n/disk.img").unwrap();
         partial.file().write_all(b"x").unwrap();
         assert!(!folder.path().join("n/disk.img").exists());
         partial.finish().unwrap();
         assert_eq!(std::fs::read(folder.path().join("n/disk.img")).unwrap(), b"x");
-        assert!(matches!(Output::open(folder.path()), Err(Error::Busy(_))));
-    }
-
-    #[test]
-    fn a_build_that_was_cut_is_swept() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("n")).unwrap();
-        std::fs::write(folder.path().join("n/disk.img.partial"), "half").unwrap();
-        std::fs::write(folder.path().join("n/disk.img"), "old").unwrap();
-        std::fs::write(folder.path().join("n/image.json.previous"), "old").unwrap();
-        Output::open(folder.path()).unwrap();
-        assert!(!folder.path().join("n/disk.img.partial").exists());
-        assert!(folder.path().join("n/disk.img").exists());
-        assert_eq!(std::fs::read(folder.path().join("n/image.json")).unwrap(), b"old");
+        assert!(matches!(Output::open(folder.path(), &["n"]), Err(Error::Busy(_))));
     }
 
     #[test]
     fn an_image_that_was_touched_is_not_present() {
         let folder = tempfile::tempdir().unwrap();
-        let output = Output::open(folder.path()).unwrap();
+        let output = Output::open(folder.path(), &["n"]).unwrap();
         output.write("n/disk.img", b"x").unwrap();
         let inputs = Inputs::from([("a".to_owned(), "b".to_owned())]);
         output.remember("n", &inputs, &["n/disk.img".to_owned()]).unwrap();

@@ -107,7 +107,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let site = Site::open(&args.file, ui)?;
     // A name that is not there must not cost a download first.
     site.nodes(&args.nodes)?;
-    let output = Output::open(&args.output)?;
+    let output = Output::open(&args.output, &site.node_names())?;
     let cache = site::cache()?;
     let mut lock = match site.read_lock()? {
         Some(lock) => lock,

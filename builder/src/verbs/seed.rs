@@ -71,7 +71,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         };
         made.push((node, seed.with_context(|| format!("node {} has no seed", node.name))?));
     }
-    let output = Output::open(&args.output)?;
+    let output = Output::open(&args.output, &site.node_names())?;
     let mut files = BTreeMap::new();
     for (node, seed) in &made {
         let target = match args.target {

@@ -50,6 +50,11 @@ impl Site {
         Ok(self.cluster.select(names)?)
     }
 
+    /// The names of all nodes: those whose folders a build may write to.
+    pub fn node_names(&self) -> Vec<&str> {
+        self.cluster.nodes.iter().map(|node| node.name.as_str()).collect()
+    }
+
     /// The lock beside the cluster file; none when there is none.
     pub fn read_lock(&self) -> anyhow::Result<Option<Lock>> {
         Ok(Lock::read(&self.lock_path)?)
