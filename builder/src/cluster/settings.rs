@@ -3,9 +3,14 @@
 //! Kiln's own overlays and a user's own declare their settings in the same words, so that a wrong one is refused
 //! with its place when the cluster file is read and not when a template is.
 
+mod calendar;
+mod form;
+mod pem;
 mod rule;
+mod url;
 mod value;
 
+pub(crate) use form::{is_zero, quantity as is_quantity};
 pub(super) use rule::{SettingSection, Settings as Rules, compile, schema};
 pub(super) use value::{Reading, merged};
 pub use value::{Secret, Setting, SettingValue, Settings};

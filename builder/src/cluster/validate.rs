@@ -11,6 +11,7 @@ mod memory;
 mod network;
 mod overlays;
 mod people;
+mod rules;
 mod shells;
 mod user_data;
 
@@ -34,6 +35,8 @@ struct Check<'a> {
     folder: &'a Path,
     /// Faults that every node would repeat: where, and what about.
     said: BTreeSet<(usize, &'static str)>,
+    /// Overlays, by their names and places, with settings that could not be read.
+    unsettled: Vec<(String, Span)>,
 }
 
 impl Check<'_> {
@@ -91,7 +94,7 @@ const PACKAGE: Rule = Rule {
 
 /// The cluster, or what there is of it when faults were found.
 pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault>) -> Option<Cluster> {
-    let mut check = Check { faults, folder, said: BTreeSet::new() };
+    let mut check = Check { faults, folder, said: BTreeSet::new(), unsettled: Vec::new() };
     if let Some(version) = file.api_version.as_ref().filter(|version| version.value != API_VERSION) {
         let message = format!("{:?} is not a version that this kiln reads", version.value);
         check.faults.push(
@@ -164,6 +167,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         ssh_password_authentication: ssh.is_some_and(|ssh| ssh.value),
         nodes,
     };
+    check.rules(&cluster);
     // Of a file with other faults the parts are not known well enough.
     if check.faults.iter().all(|fault| fault.severity != Severity::Error) {
         check.cross(&cross::Both { cluster: &cluster, file });

@@ -1,6 +1,7 @@
 //! What a setting may be: the `settings` of an `overlay.yaml`.
 
 use super::Raw;
+use super::form::Form;
 use crate::cluster::read::{Read, Spanned, Text, document, words, wrong_type};
 use crate::cluster::tree::{Tree, Value};
 use crate::diag::{Fault, Span};
@@ -24,8 +25,32 @@ words! {
         Address = "address",
         /// A host name or an IP address.
         Host = "host",
-        /// An `http` or `https` address.
+        /// An address with a scheme: `http` or `https`, or those of `schemes`.
         Url = "url",
+        /// A span of time as Go and Flux take it: `1h30m`.
+        Duration = "duration",
+        /// A span of time as systemd takes it: `30min`.
+        Timespan = "timespan",
+        /// Times as systemd's `OnCalendar=` takes them: `Mon..Fri 03:00`.
+        Schedule = "schedule",
+        /// An amount as Kubernetes writes it: `500Mi`.
+        Quantity = "quantity",
+        /// The key of a label, or another qualified name of Kubernetes: `example.com/tier`.
+        Label = "label",
+        /// The value of a label.
+        LabelValue = "label_value",
+        /// The name of a thing in Kubernetes: labels of a-z, 0-9 and hyphens with dots between.
+        Name = "name",
+        /// The name of a namespace: such a label.
+        Namespace = "namespace",
+        /// A network by its first address: `10.42.0.0/16`.
+        Cidr = "cidr",
+        /// A regular expression as Go takes it.
+        Regex = "regex",
+        /// The name of a variable: letters, digits and `_`.
+        Variable = "variable",
+        /// Certificates in PEM, one or more.
+        Certificates = "certificates",
         /// A secret: where it is kept.
         Secret = "secret",
         /// A list of `items`.
@@ -55,12 +80,18 @@ document! {
         required: Spanned<bool>,
         /// Of `text`: the only texts that are taken.
         one_of: Vec<Text>,
-        /// Of `text`: characters, `integer`: the number, `list` and `map`: entries, at least.
+        /// Of `url`: the schemes that are taken, in place of `http` and `https`.
+        schemes: Vec<Text>,
+        /// Of `text` and `secret`: characters, `integer`: the number, `list` and `map`: entries, at least.
         min: Spanned<u32>,
         /// The same, at most.
         max: Spanned<u32>,
         /// Of `list` and `map`: what each entry is.
         items: Box<SettingSection>,
+        /// Of `map`: what each key is, a setting of one of the types that are text.
+        keys: Box<SettingSection>,
+        /// Of a list of objects: a field by which no two of them are the same.
+        unique: Text,
         /// Of `object`: what each key is.
         fields: BTreeMap<String, (Span, SettingSection)>,
     }
@@ -105,14 +136,16 @@ pub(crate) enum Kind {
     Address,
     /// A host name or an IP address.
     Host,
-    /// An `http` or `https` address.
-    Url,
+    /// An address with one of these schemes.
+    Url(Vec<String>),
+    /// A text whose form others have laid down.
+    Form(Form),
     /// Where a secret is kept.
     Secret,
-    /// Entries that are alike.
-    List(Box<Rule>),
-    /// Keys of the user's own.
-    Map(Box<Rule>),
+    /// Entries that are alike, and the field by which no two are the same.
+    List(Box<Rule>, Option<String>),
+    /// Keys of the user's own, and what they must be.
+    Map(Box<Rule>, Option<Box<Rule>>),
     /// These keys.
     Object(Settings),
     /// Whatever YAML can hold.
@@ -156,19 +189,37 @@ fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
             None
         }
     };
-    let one_of = section.one_of.iter().flatten().map(|text| text.value.clone()).collect();
+    let texts = |texts: &Option<Vec<Text>>| -> Vec<String> {
+        texts.iter().flatten().map(|text| text.value.clone()).collect()
+    };
     let compiled = match kind.value {
-        Type::Text => Kind::Text(one_of),
+        Type::Text => Kind::Text(texts(&section.one_of)),
         Type::Integer => Kind::Integer,
         Type::Boolean => Kind::Boolean,
         Type::Size => Kind::Size,
         Type::Network => Kind::Network,
         Type::Address => Kind::Address,
         Type::Host => Kind::Host,
-        Type::Url => Kind::Url,
+        Type::Url if section.schemes.is_none() => Kind::Url(vec!["http".to_owned(), "https".to_owned()]),
+        Type::Url => Kind::Url(texts(&section.schemes)),
+        Type::Duration => Kind::Form(Form::Duration),
+        Type::Timespan => Kind::Form(Form::Timespan),
+        Type::Schedule => Kind::Form(Form::Schedule),
+        Type::Quantity => Kind::Form(Form::Quantity),
+        Type::Label => Kind::Form(Form::Label),
+        Type::LabelValue => Kind::Form(Form::LabelValue),
+        Type::Name => Kind::Form(Form::Name),
+        Type::Namespace => Kind::Form(Form::Namespace),
+        Type::Cidr => Kind::Form(Form::Cidr),
+        Type::Regex => Kind::Form(Form::Regex),
+        Type::Variable => Kind::Form(Form::Variable),
+        Type::Certificates => Kind::Form(Form::Certificates),
         Type::Secret => Kind::Secret,
-        Type::List => Kind::List(items()?),
-        Type::Map => Kind::Map(items()?),
+        Type::List => Kind::List(items()?, section.unique.as_ref().map(|field| field.value.clone())),
+        Type::Map => {
+            let items = items()?;
+            Kind::Map(items, section.keys.as_ref().and_then(|keys| rule(keys, faults)).map(Box::new))
+        }
         Type::Object if section.fields.is_none() => {
             faults.push(wants("fields"));
             return None;
@@ -189,15 +240,18 @@ impl Rule {
     /// What is wanted, for messages: "a list", "text".
     pub(crate) fn want(&self) -> &'static str {
         match self.kind {
-            Kind::Text(_) | Kind::Host | Kind::Url => "text",
+            Kind::Text(_) | Kind::Host | Kind::Url(_) => "text",
+            Kind::Form(Form::Quantity) => "a quantity",
+            Kind::Form(Form::Cidr) => "a network",
+            Kind::Form(_) => "text",
             Kind::Integer => "a whole number",
             Kind::Boolean => "true or false",
             Kind::Size => "a size",
             Kind::Network => "a network",
             Kind::Address => "an address",
             Kind::Secret => "a secret",
-            Kind::List(_) => "a list",
-            Kind::Map(_) | Kind::Object(_) => "a mapping",
+            Kind::List(..) => "a list",
+            Kind::Map(..) | Kind::Object(_) => "a mapping",
             Kind::Any => "a value",
         }
     }
@@ -215,19 +269,25 @@ impl Rule {
             Kind::Text(one_of) => json!({"type": "string", "enum": one_of}),
             Kind::Integer => json!({"type": "integer"}),
             Kind::Boolean => json!({"type": "boolean"}),
-            Kind::Size | Kind::Network | Kind::Address | Kind::Host | Kind::Url => json!({"type": "string"}),
+            Kind::Size | Kind::Network | Kind::Address | Kind::Host | Kind::Url(_) | Kind::Form(_) => {
+                json!({"type": "string"})
+            }
             Kind::Secret => secret_schema(),
-            Kind::List(items) => json!({"type": "array", "items": items.schema()}),
-            Kind::Map(items) => json!({"type": "object", "additionalProperties": items.schema()}),
+            Kind::List(items, _) => json!({"type": "array", "items": items.schema()}),
+            Kind::Map(items, None) => json!({"type": "object", "additionalProperties": items.schema()}),
+            Kind::Map(items, Some(keys)) => {
+                json!({"type": "object", "additionalProperties": items.schema(), "propertyNames": keys.schema()})
+            }
             Kind::Object(fields) => schema(fields),
             Kind::Any => json!({}),
         };
         let words = match &self.kind {
-            Kind::Text(_) => ("minLength", "maxLength"),
-            Kind::List(_) => ("minItems", "maxItems"),
-            Kind::Map(_) => ("minProperties", "maxProperties"),
+            Kind::Text(_) | Kind::Url(_) | Kind::Form(_) => ("minLength", "maxLength"),
+            Kind::List(..) => ("minItems", "maxItems"),
+            Kind::Map(..) => ("minProperties", "maxProperties"),
             _ => ("minimum", "maximum"),
         };
+        let (min, max) = if self.kind == Kind::Secret { (None, None) } else { (min, max) };
         if let Some(map) = schema.as_object_mut() {
             map.extend(min.map(|min| (words.0.to_owned(), json!(min))));
             map.extend(max.map(|max| (words.1.to_owned(), json!(max))));

@@ -1,6 +1,8 @@
 //! What a cluster file says of an overlay's settings, read by the overlay's rules.
 
+use super::form::Form;
 use super::rule::{Kind, Rule, Settings as Rules, number};
+use super::url::Url;
 use super::{Raw, RawMap};
 use crate::cluster::tree::{Entry, Tree, Value};
 use crate::cluster::{size, words};
@@ -115,6 +117,9 @@ impl Setting {
     }
 }
 
+/// What a key is called until it is known whose it is: no setting has such a name.
+const KEY: &str = " key ";
+
 /// Reads settings.
 pub(crate) struct Reading<'a> {
     pub(crate) faults: &'a mut Vec<Fault>,
@@ -211,24 +216,42 @@ impl Reading<'_> {
                     return None;
                 }
             },
-            (Kind::List(items), Value::List(list)) => {
-                SettingValue::List(list.iter().filter_map(|item| self.value(item, items, name)).collect())
+            (Kind::List(items, unique), Value::List(list)) => {
+                let list: Vec<Setting> =
+                    list.iter().filter_map(|item| self.value(item, items, name)).collect();
+                if let Some(field) = unique {
+                    self.twice(&list, (name, field));
+                }
+                SettingValue::List(list)
             }
-            (Kind::Map(items), Value::Map(entries)) => SettingValue::Map(
+            (Kind::Map(items, keys), Value::Map(entries)) => SettingValue::Map(
                 entries
                     .iter()
                     .filter_map(|entry| {
+                        if let Some(keys) = keys {
+                            self.key(entry, keys, name)?;
+                        }
                         Some((entry.key.clone(), self.value(&entry.value, items, &entry.key)?))
                     })
                     .collect(),
             ),
+            // What is an amount may look like a number.
+            (Kind::Form(Form::Quantity), Value::Number(text)) => {
+                self.text(text, (&rule.kind, name), &tree.span)?
+            }
             (Kind::Object(fields), Value::Map(entries)) => {
                 let entries: Vec<&Entry> = entries.iter().collect();
                 let mapping = self.mapping((&entries, &first_key(tree)), fields, &format!("`{name}`"));
                 SettingValue::Map(mapping)
             }
             (
-                Kind::Text(_) | Kind::Size | Kind::Network | Kind::Address | Kind::Host | Kind::Url,
+                Kind::Text(_)
+                | Kind::Size
+                | Kind::Network
+                | Kind::Address
+                | Kind::Host
+                | Kind::Url(_)
+                | Kind::Form(_),
                 Value::Text(text),
             ) => self.text(text, (&rule.kind, name), &tree.span)?,
             _ => {
@@ -271,18 +294,73 @@ impl Reading<'_> {
                     "write it such as `k3s1.local` or `192.168.86.1`",
                 )
             }),
-            Kind::Url if !is_url(text) => Some((
-                "an address that begins with `http://` or `https://`".to_owned(),
-                "write it with its scheme and its host",
-            )),
+            Kind::Url(schemes) => return self.url(text, (schemes, name), span),
+            Kind::Form(form) => form.check(text).err().map(|reason| {
+                let (what, help) = form.words();
+                (format!("{what}: {reason}"), help)
+            }),
             _ => None,
         };
         match refused {
             None => Some(SettingValue::Text(text.to_owned())),
             Some((want, help)) => {
-                let message = format!("`{name}` is {text:?}, which is not {want}");
+                let message = match text.contains("PRIVATE KEY") {
+                    true => format!("`{name}` is not {want}"),
+                    false => format!("`{name}` is {:?}, which is not {want}", shortened(text)),
+                };
                 self.faults.push(Fault::error("setting", span, message).label("here").help(help));
                 None
+            }
+        }
+    }
+
+    /// An address. Where a password may be in it, none of it is shown.
+    fn url(&mut self, text: &str, (schemes, name): (&[String], &str), span: &Span) -> Option<SettingValue> {
+        let reason = match Url::parse(text) {
+            Ok(url) if schemes.iter().any(|scheme| scheme == url.scheme) => {
+                return Some(SettingValue::Text(text.to_owned()));
+            }
+            // An address in the way of scp is the most likely one.
+            _ if !text.contains("://") => "it does not begin with its scheme",
+            Err(reason) if schemes.iter().any(|scheme| text.split("://").next() == Some(scheme)) => reason,
+            _ => "its scheme is another one",
+        };
+        let all: Vec<String> = schemes.iter().map(|scheme| format!("`{scheme}://`")).collect();
+        let want = format!("an address that begins with {}", all.join(" or "));
+        let behind = text.split_once("://").map_or(text, |(_, behind)| behind);
+        let hidden = behind.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+        let (code, message) = match hidden {
+            true => ("secret", format!("`{name}` is not {want}: {reason}")),
+            false => ("setting", format!("`{name}` is {:?}, which is not {want}: {reason}", shortened(text))),
+        };
+        let fault = Fault::error(code, span, message).label("here");
+        self.faults.push(fault.help("write it with its scheme and its host"));
+        None
+    }
+
+    /// The key of a map, by the rule for keys.
+    fn key(&mut self, entry: &Entry, rule: &Rule, name: &str) -> Option<()> {
+        let before = self.faults.len();
+        let value = self.text(&entry.key, (&rule.kind, KEY), &entry.key_span);
+        let taken = value.and_then(|value| self.range(&value, (rule, KEY), &entry.key_span));
+        for fault in &mut self.faults[before..] {
+            for words in [format!("a value of `{KEY}`"), format!("`{KEY}`")] {
+                fault.message = fault.message.replace(&words, &format!("a key of `{name}`"));
+            }
+        }
+        taken
+    }
+
+    /// Entries of a list that have the same in `field`.
+    fn twice(&mut self, list: &[Setting], (name, field): (&str, &str)) {
+        let mut first: BTreeMap<&str, &Span> = BTreeMap::new();
+        for value in list.iter().filter_map(|item| item.get(field)) {
+            let Some(text) = value.text() else { continue };
+            if let Some(other) = first.insert(text, &value.span) {
+                let message = format!("two entries of `{name}` have the {field} `{}`", shortened(text));
+                let fault = Fault::error("setting", &value.span, message).label("again here");
+                self.faults
+                    .push(fault.also(other, "first here").help("keep one of the two, or give it another"));
             }
         }
     }
@@ -293,8 +371,11 @@ impl Reading<'_> {
             SettingValue::Text(text) => {
                 (i64::try_from(text.chars().count()).unwrap_or(i64::MAX), " characters")
             }
+            SettingValue::Secret(Secret::Plain(secret)) => {
+                (i64::try_from(secret.reveal().chars().count()).unwrap_or(i64::MAX), " characters")
+            }
             SettingValue::List(items) => (i64::try_from(items.len()).unwrap_or(i64::MAX), " entries"),
-            SettingValue::Map(items) if matches!(rule.kind, Kind::Map(_)) => {
+            SettingValue::Map(items) if matches!(rule.kind, Kind::Map(..)) => {
                 (i64::try_from(items.len()).unwrap_or(i64::MAX), " entries")
             }
             _ => return Some(()),
@@ -307,7 +388,8 @@ impl Reading<'_> {
         };
         let has = if unit.is_empty() { "is" } else { "has" };
         let message = format!("`{name}` {has} {count}{unit}");
-        self.faults.push(Fault::error("setting", span, message).label("here").help(help));
+        let code = if rule.kind == Kind::Secret { "secret" } else { "setting" };
+        self.faults.push(Fault::error(code, span, message).label("here").help(help));
         None
     }
 
@@ -378,10 +460,12 @@ fn summary(rule: &Rule) -> String {
     if rule.summary.is_empty() { String::new() } else { format!(": {}", rule.summary) }
 }
 
-fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    !host.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+/// A text as it stands in a message.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn any(tree: &Tree) -> SettingValue {

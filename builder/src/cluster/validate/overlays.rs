@@ -8,7 +8,7 @@ use crate::cluster::overlay::{self, BUILT_IN, LATER, OverlayFile};
 use crate::cluster::read::Text;
 use crate::cluster::settings::{self, RawMap, Reading, Rules, merged};
 use crate::cluster::words;
-use crate::diag::{Fault, Report, nearest};
+use crate::diag::{Fault, Report, Severity, nearest};
 use std::path::PathBuf;
 
 /// The overlay whose settings stand in `cluster.k3s`.
@@ -113,9 +113,15 @@ impl Check<'_> {
     fn settle(&mut self, layer: &Layer) -> Overlay {
         let name = &layer.overlay.name;
         let what = if name == K3S { "k3s".to_owned() } else { format!("the overlay `{name}`") };
+        let errors =
+            |faults: &[Fault]| faults.iter().filter(|fault| fault.severity == Severity::Error).count();
+        let before = errors(self.faults);
         let mut reading =
             Reading { faults: self.faults, folder: self.folder, what, place: layer.overlay.span.clone() };
         let settings = reading.settings(layer.given.as_ref(), &layer.rules, &["name"]);
+        if errors(self.faults) > before {
+            self.unsettled.push((name.clone(), layer.overlay.span.clone()));
+        }
         Overlay { settings, ..layer.overlay.clone() }
     }
 

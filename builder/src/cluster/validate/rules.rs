@@ -1,0 +1,73 @@
+//! What the programs behind Kiln's own overlays refuse of settings that are right each for itself. What one setting alone
+//! can be is its type's matter (`cluster/settings`); here is what several say together, a room for each program.
+
+mod cilium;
+mod ingress;
+mod kubelet;
+
+use super::Check;
+use crate::cluster::model::{Cluster, Node, Overlay, Role};
+use crate::cluster::settings::{Setting, SettingValue};
+use crate::diag::{Fault, Span};
+
+/// An overlay as one node has it.
+struct Told<'a> {
+    cluster: &'a Cluster,
+    node: &'a Node,
+    overlay: &'a Overlay,
+}
+
+/// Reports what a program refuses.
+type Program = fn(&Told<'_>, &mut Vec<Fault>);
+
+const PROGRAMS: [(&str, Program); 3] =
+    [("cilium", cilium::check), ("ingress-nginx", ingress::check), ("kubelet-limits", kubelet::check)];
+
+impl Check<'_> {
+    /// Of every overlay that nodes have, once for all nodes that have it alike.
+    pub(super) fn rules(&mut self, cluster: &Cluster) {
+        let mut seen: Vec<(&str, &Span, Option<&Span>)> = Vec::new();
+        for node in &cluster.nodes {
+            for overlay in node.overlays.iter().filter(|overlay| overlay.folder.is_none()) {
+                let Some((_, program)) = PROGRAMS.iter().find(|(name, _)| *name == overlay.name) else {
+                    continue;
+                };
+                let alike = (overlay.name.as_str(), &overlay.span, node.overlay("k3s").map(|k3s| &k3s.span));
+                // What could not be read would be missed here once more.
+                let read =
+                    !self.unsettled.iter().any(|(name, span)| *name == overlay.name && *span == overlay.span);
+                if read && !seen.contains(&alike) {
+                    seen.push(alike);
+                    let mut faults = Vec::new();
+                    program(&Told { cluster, node, overlay }, &mut faults);
+                    faults.retain(|fault| !self.faults.contains(fault));
+                    self.faults.extend(faults);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Told<'a> {
+    /// A setting that is given, or has a default.
+    fn given(&self, name: &str) -> Option<&'a Setting> {
+        self.overlay.settings.get(name).filter(|setting| given(setting))
+    }
+    /// What the cluster's servers are told beside Kiln's own settings, by k3s' flag.
+    fn server_flag(&self, flag: &str) -> Vec<&'a str> {
+        let server = self.cluster.nodes.iter().filter(|node| node.role == Role::Server);
+        let flags = server.filter_map(|node| node.overlay("k3s")?.settings.get("server")?.get(flag)).take(1);
+        flags
+            .flat_map(|value| value.text().into_iter().chain(value.list().iter().filter_map(Setting::text)))
+            .collect()
+    }
+}
+
+fn given(setting: &Setting) -> bool {
+    setting.value != SettingValue::Null
+}
+
+/// A field of an object that is given, or has a default.
+fn field<'a>(object: &'a Setting, name: &str) -> Option<&'a Setting> {
+    object.get(name).filter(|setting| given(setting))
+}

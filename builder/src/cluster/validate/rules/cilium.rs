@@ -1,0 +1,71 @@
+//! `cilium`: pools of addresses (Cilium 1.18: CiliumLoadBalancerIPPool's CRD, operator/pkg/lbipam).
+
+use super::{Told, field};
+use crate::cluster::settings::Setting;
+use crate::diag::Fault;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// The addresses of a block, and where it is written.
+struct Range<'a> {
+    first: IpAddr,
+    last: IpAddr,
+    pool: &'a str,
+    place: &'a Setting,
+}
+
+pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
+    let mut ranges: Vec<Range<'_>> = Vec::new();
+    for pool in told.given("address_pools").map(Setting::list).unwrap_or_default() {
+        let name = pool.get("name").and_then(Setting::text).unwrap_or_default();
+        for block in pool.get("blocks").map(Setting::list).unwrap_or_default() {
+            match addresses(block) {
+                Ok((first, last)) => ranges.push(Range { first, last, pool: name, place: block }),
+                Err((place, reason)) => {
+                    let fault =
+                        Fault::error("cilium", &place.span, format!("a block of the pool `{name}` {reason}"));
+                    faults.push(
+                        fault
+                            .label("no address is ever given out")
+                            .help("write `cidr: 10.0.0.0/24`, or `start: 10.0.0.100` and `stop: 10.0.0.200`"),
+                    );
+                }
+            }
+        }
+    }
+    // A pool that has a conflict gives out nothing.
+    ranges.sort_by_key(|range| (range.first, range.last));
+    for pair in ranges.windows(2) {
+        let [one, other] = pair else { continue };
+        if one.first.is_ipv4() == other.first.is_ipv4() && other.first <= one.last {
+            let message = format!("blocks of the pools `{}` and `{}` overlap", one.pool, other.pool);
+            let fault = Fault::error("cilium", &other.place.span, message).label("this");
+            faults.push(
+                fault.also(&one.place.span, "and this").help("let every address be in one block alone"),
+            );
+        }
+    }
+}
+
+/// The first and the last address of a block, or what is wrong with it.
+fn addresses(block: &Setting) -> Result<(IpAddr, IpAddr), (&Setting, &'static str)> {
+    let address = |name: &str| {
+        let setting = field(block, name)?;
+        Some((setting, setting.text()?.parse::<IpAddr>().ok()?))
+    };
+    let cidr = field(block, "cidr").and_then(|cidr| Some((cidr, cidr.text()?.parse::<IpNet>().ok()?)));
+    match (cidr, address("start"), address("stop")) {
+        (Some((_, net)), None, None) => Ok((net.network(), net.broadcast())),
+        (Some((place, _)), ..) => Err((place, "has both a `cidr` and a `start` or `stop`")),
+        (None, None, None) => Err((block, "has neither a `cidr` nor a `start`")),
+        (None, None, Some((place, _))) => Err((place, "has a `stop` without a `start`")),
+        (None, Some((_, first)), None) => Ok((first, first)),
+        (None, Some((_, first)), Some((place, last))) if first.is_ipv4() != last.is_ipv4() => {
+            Err((place, "is from an IPv4 to an IPv6 address, or the other way round"))
+        }
+        (None, Some((_, first)), Some((place, last))) if last < first => {
+            Err((place, "stops ahead of its start"))
+        }
+        (None, Some((_, first)), Some((_, last))) => Ok((first, last)),
+    }
+}
