@@ -179,3 +179,136 @@ fn longhorn() {
         &["{ name: longhorn, node_tags: [\"a b\"] }", "{ name: longhorn, node_tags: [\"a,b\"] }"],
     );
 }
+
+/// What leaves a zone unloaded; `tests/overlays` holds the same against named-checkconf(8).
+#[test]
+fn names() {
+    let zone = |rest: &str| {
+        format!(
+            "{{ name: external-services, dns: {{ zones: [{{ name: home.arpa, nodes: true, {rest} }}] }} }}"
+        )
+    };
+    let records = |records: &str| zone(&format!("records: [{records}]"));
+    let right = [
+        records("{ name: \"@\", type: TXT, value: \"v=DKIM1; p=\\\"x\\\" é\" }, { name: _a._tcp, type: SRV, value: 0 1 993 mail }"),
+        records("{ name: out, value: 10.0.0.9 }, { name: out, type: TXT, value: x }, { name: \"*\", type: CNAME, value: out }"),
+        "{ name: external-services, dns: { unsigned: [lan], forwarders: [10.0.0.1], allow: [10.99.0.0/24] } }".to_owned(),
+    ];
+    taken("", &right.each_ref().map(String::as_str));
+    let wrong = [
+        "{ name: external-services, dns: { allow: [10.99.0.7/24] } }".to_owned(),
+        "{ name: external-services, dns: { zones: [{ name: a.b }, { name: a.b }] } }".to_owned(),
+        zone("serial: 99999999999"),
+        records("{ name: a, value: 10.0.0.300 }, { name: a_b, value: 10.0.0.9 }, { name: out, type: CNAME, value: a }"),
+        records("{ name: \"@\", type: CNAME, value: a }, { name: a, type: NS, value: x }, { name: \"@\", type: NS, value: x }"),
+        records("{ name: b, type: CNAME, value: a }, { name: B, type: CNAME, value: c }, { name: a.b.example., value: 10.0.0.1 }"),
+        records("{ name: a, type: MX, value: mail }, { name: a, type: SRV, value: 0 1 70000 b }, { name: a, type: CAA, value: 0 issue }"),
+        records("{ name: a, type: AAAA, value: 10.0.0.1 }, { name: \"a b\", type: TXT, value: x }, { name: \"*\", type: NS, value: a. }"),
+        "{ name: external-services, dns: { zones: [{ name: 0.0.10.in-addr.arpa, records: [{ name: \"9\", type: PTR, value: a_b. }] }] } }".to_owned(),
+    ];
+    refused("names", &wrong.each_ref().map(String::as_str));
+}
+
+/// MinIO of 2025-04 (its password), OpenBao 2.6.1 (`tls_cert_file` without `tls_key_file`; a key alone turns TLS off), and ports
+/// that two programs ask for.
+#[test]
+fn services() {
+    const KEY: &str = "key: { secret: vault-key }";
+    taken(
+        "",
+        &[
+            "{ name: external-services, minio: { root_user: { secret: a }, root_password: { secret: b } }, vault: {}, haproxy: {} }",
+        ],
+    );
+    let wrong = [
+        "{ name: external-services, minio: { root_user: ab, root_password: hunter2 } }".to_owned(),
+        format!("{{ name: external-services, vault: {{ {KEY} }} }}"),
+        format!("{{ name: external-services, vault: {{ certificate: x, {KEY} }} }}"),
+        "{ name: external-services, vault: { port: 9000 }, minio: { port: 9001, root_user: { secret: a }, root_password: { secret: b } }, haproxy: { port: 9001 } }".to_owned(),
+    ];
+    refused("services", &wrong.each_ref().map(String::as_str));
+    let certificate = rcgen::generate_simple_self_signed(["kiln.test".to_owned()]).expect("made").cert.pem();
+    let quoted = format!("{certificate:?}");
+    let alone = format!("{{ name: external-services, vault: {{ certificate: {quoted} }} }}");
+    assert_eq!(errors(&cluster_file("", &alone)), ["`certificate` is given without `key`"]);
+    taken("", &[&format!("{{ name: external-services, vault: {{ certificate: {quoted}, {KEY} }} }}")]);
+    let mirror = format!(
+        "{{ name: registry-mirrors, credentials: [{{ registry: a.example, certificate: {quoted} }}] }}"
+    );
+    assert_eq!(errors(&cluster_file("", &mirror)), ["`certificate` is given without `key`"]);
+}
+
+/// Go's net/url and golang.org/x/net/http/httpproxy. No message has a password in it.
+#[test]
+fn proxies() {
+    taken(
+        "",
+        &[
+            "{ name: proxy, http: \"http://proxy.lan:3128\", username: ops, password: { secret: proxy }, no_proxy: [.example.com, 10.0.0.0/8] }",
+            "{ name: proxy, http: \"http://ops:pa%23ss@[fd00::1]:3128/\" }",
+        ],
+    );
+    let wrong = [
+        "{ name: proxy, http: \"http://ops:hun#ter2@proxy:3128\" }",
+        "{ name: proxy, http: \"http://ops:hun/ter2@proxy:3128\" }",
+        "{ name: proxy, http: \"http://ops:12/ter2@proxy:3128\" }",
+        "{ name: proxy, http: \"http://ops:hunter2%@proxy:3128\" }",
+        "{ name: proxy, http: \"http://proxy:99999\" }",
+        "{ name: proxy, http: \"proxy:3128\" }",
+        "{ name: proxy, http: \"http://fd00::1:3128\" }",
+        "{ name: proxy, http: \"http://ops:hunter2@proxy\", username: ops }",
+        "{ name: proxy, http: \"http://proxy\", password: { secret: proxy } }",
+        "{ name: proxy, http: \"http://proxy\", no_proxy: [\"a.example,b.example\", \"https://c.example\"] }",
+    ];
+    refused("proxy", &wrong);
+    for file in wrong {
+        let told = errors(&cluster_file("", file)).join("\n");
+        assert!(!told.contains("hun") && !told.contains("ter2"), "{told}");
+    }
+}
+
+/// Debian's update-ca-certificates takes one certificate a file, and whatever it is.
+#[test]
+fn authorities() {
+    let certificate = rcgen::generate_simple_self_signed(["kiln.test".to_owned()]).expect("made");
+    let (one, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    let of =
+        |pem: &str| format!("{{ name: ca-certificates, certificates: [{{ name: home, pem: {pem:?} }}] }}");
+    taken("", &[&of(&one), &of(&format!("# ours\n{one}{one}"))]);
+    let told = |pem: &str| errors(&cluster_file("", &of(pem))).join("\n");
+    let private = told(&key);
+    assert_eq!(private, "`pem` is not a certificate in PEM: it is a private key, which everybody would read");
+    assert_eq!(told(&format!("{one}{key}")), private);
+    let cut = one.replacen("MII", "MIJ", 1);
+    assert!(
+        told(&cut).ends_with("what is between BEGIN and END of block 1 is no X.509 certificate"),
+        "{}",
+        told(&cut)
+    );
+    assert!(told(&"x".repeat(300)).ends_with("it has no `-----BEGIN CERTIFICATE-----`"));
+    let twice = format!(
+        "{{ name: ca-certificates, certificates: [{{ name: a, pem: {one:?} }}, {{ name: a, pem: {one:?} }}] }}"
+    );
+    assert_eq!(errors(&cluster_file("", &twice)), ["two entries of `certificates` have the name `a`"]);
+}
+
+/// tailscale 1.94.1 (`tailcfg.CheckTag`, cmd/tailscale/cli: "advertised without its IPv6 counterpart", "has non-address bits set");
+/// headscale 0.28 (tags are the key's).
+#[test]
+fn tailscale() {
+    let of = |rest: &str| format!("{{ name: tailscale, auth_key: {{ secret: a }}, {rest} }}");
+    let right = [
+        of("routes: [10.1.0.0/16], tags: [tag:k3s-1]"),
+        of("routes: [0.0.0.0/0, \"::/0\"]"),
+        of("login_server: \"https://hs.example\""),
+    ];
+    taken("", &right.each_ref().map(String::as_str));
+    let wrong = [
+        of("routes: [10.1.0.7/16]"),
+        of("routes: [0.0.0.0/0]"),
+        of("routes: [\"::/0\"]"),
+        of("tags: [k3s-nodes, tag:1a, \"tag:\"]"),
+        of("tags: [tag:k3s], login_server: \"https://hs.example\""),
+    ];
+    refused("tailscale", &wrong.each_ref().map(String::as_str));
+}

@@ -60,6 +60,171 @@ fn name_servers_can_refuse() {
     }
 }
 
+/// The files of the node `out` of a cluster with these zones, or what is said of them.
+fn named_files(zones: &str) -> Result<Vec<(String, String)>, String> {
+    let text = format!(
+        "apiVersion: kiln/v1\ncluster: {{ name: home }}\nusers: [{{ name: ops, password_hash: $y$j9T$abc$def }}]\n\
+         nodes: [{{ name: out, network: {{ address: 10.0.0.4/24 }}, overlays: [{{ name: external-services, dns: {{ zones: [{zones}] }} }}] }}, {{ name: a1, network: {{ address: \"fd00::5/64\" }} }}]\n"
+    );
+    let path = Path::new("cluster.yaml");
+    let cluster = match kiln::cluster::parse(text.as_bytes(), path, Path::new("/nonexistent")) {
+        Ok(loaded) => loaded.cluster,
+        Err(kiln::cluster::Error::Faults(report)) => return Err(format!("{:?}", report.faults())),
+        Err(error) => panic!("{error}"),
+    };
+    let node = cluster.nodes.iter().find(|node| node.name == "out").expect("the node");
+    let vault: std::sync::Arc<dyn kiln::render::Vault> = std::sync::Arc::new(PLAIN);
+    let files = kiln::render::files(&cluster, node, &vault).expect("rendered");
+    let named = files.into_iter().filter(|file| file.path.starts_with("/etc/kiln/bind/"));
+    Ok(named.map(|file| (file.path, file.text)).collect())
+}
+
+/// Names, types and values, right and wrong ones: all of their combinations are tried below.
+const NAMES: [&str; 16] = [
+    "@",
+    "out",
+    "a1",
+    "www",
+    "WWW",
+    "_dmarc",
+    "_a._tcp",
+    "*",
+    "*.apps",
+    "a.b.c",
+    "-a",
+    "a b",
+    "x..y",
+    "www.home0.arpa.",
+    "www.example.com.",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+];
+const RECORDS: [(&str, &str); 30] = [
+    ("A", "10.0.0.9"),
+    ("A", "10.0.0.300"),
+    ("A", "10.0.0.09"),
+    ("AAAA", "fd00::9"),
+    ("AAAA", "10.0.0.9"),
+    ("CNAME", "mail"),
+    ("CNAME", "a_b.example.com."),
+    ("CNAME", "two words"),
+    ("MX", "10 mail"),
+    ("MX", "mail"),
+    ("MX", "10 a_b"),
+    ("MX", "65536 mail"),
+    ("MX", "0 ."),
+    ("NS", "out"),
+    ("NS", "nobody"),
+    ("NS", "ns.example.com."),
+    ("NS", "a_b"),
+    ("PTR", "mail.example.com."),
+    ("PTR", "a_b"),
+    ("SRV", "0 1 993 mail"),
+    ("SRV", "0 1 993 ."),
+    ("SRV", "0 1 mail"),
+    ("SRV", "0 1 70000 mail"),
+    ("SRV", "0 1 9 a_b"),
+    ("CAA", "0 issue \\\"letsencrypt.org\\\""),
+    ("CAA", "0 issue x"),
+    ("CAA", "256 issue x"),
+    ("CAA", "0 i-s x"),
+    ("TXT", "one; \\\"two\\\" é"),
+    ("TXT", "x"),
+];
+
+/// Every record that `kiln check` takes is loaded by BIND, and none that it refuses is: each in a zone of its own.
+#[test]
+fn name_servers_refuse_what_check_refuses() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().to_str().expect("UTF-8");
+    let (mut conf, mut taken, mut refused) = (format!("options {{ directory \"{place}\"; }};\n"), 0, 0);
+    let mut expected = std::collections::BTreeMap::new();
+    let all = NAMES.iter().flat_map(|name| RECORDS.iter().map(move |(kind, value)| (*name, *kind, *value)));
+    for (at, (name, kind, value)) in all.enumerate() {
+        let zone = if at % 7 == 6 { format!("{at}.10.in-addr.arpa") } else { format!("home{at}.arpa") };
+        let name = name.replace("home0.arpa", &zone);
+        let record = format!("{{ name: \"{name}\", type: {kind}, value: \"{value}\" }}");
+        let found = named_files(&format!("{{ name: {zone}, nodes: true, records: [{record}] }}"));
+        let text = match &found {
+            Ok(files) => {
+                taken += 1;
+                files.iter().find(|(path, _)| path.ends_with(".zone")).expect("the zone").1.clone()
+            }
+            // As the overlay would have written it.
+            Err(_) => {
+                refused += 1;
+                let value = value.replace("\\\"", "\"");
+                format!(
+                    "$ORIGIN {zone}.\n$TTL 300\n@ IN SOA out hostmaster ( 1 3600 600 1209600 300 )\n@ IN NS out\nout IN A 10.0.0.4\n\
+                     a1 IN AAAA fd00::5\n{name} IN {kind} {value}\n"
+                )
+            }
+        };
+        fs::write(folder.path().join(format!("{zone}.zone")), text).expect("written");
+        conf += &format!("zone \"{zone}\" {{ type primary; file \"{place}/{zone}.zone\"; }};\n");
+        expected.insert(zone, (found.is_ok(), record, found.err()));
+    }
+    fs::write(folder.path().join("named.conf"), conf).expect("written");
+    let Some(mut command) = judge("named-checkconf", "bind9-utils") else { return };
+    let output = command.arg("-z").arg(folder.path().join("named.conf")).output().expect("named-checkconf");
+    let words = said(&output);
+    for (zone, (good, record, reason)) in expected {
+        // What is outside of the zone is loaded without it.
+        let ignored = words.lines().any(|line| {
+            line.contains(&format!("{zone}.zone:")) && line.contains("ignoring out-of-zone data")
+        });
+        let loaded = words.contains(&format!("zone {zone}/IN: loaded serial")) && !ignored;
+        assert_eq!(
+            good,
+            loaded,
+            "{zone} {record}\n{reason:?}\n{}",
+            words.lines().filter(|line| line.contains(&zone)).collect::<Vec<_>>().join("\n")
+        );
+    }
+    assert!(taken > 150 && refused > 150, "{taken} taken, {refused} refused");
+}
+
+/// Several records of one zone, and what no text of a record can show.
+#[test]
+fn zones_are_whole() {
+    let long = "k".repeat(700);
+    let zone = format!(
+        "{{ name: home.arpa, nodes: true, serial: 4294967295, records: [{{ name: dkim._domainkey, type: TXT, value: \"{long}\" }}, \
+         {{ name: a, type: CNAME, value: out }}, {{ name: a, type: CNAME, value: out }}, {{ name: out, type: TXT, value: x }}] }}, \
+         {{ name: lan, records: [{{ name: out, type: TXT, value: x }}, {{ name: \"@\", type: NS, value: out }}] }}"
+    );
+    let folder = tempfile::tempdir().expect("folder");
+    let files = named_files(&zone).expect("taken");
+    let texts: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let Some(result) = named(folder.path(), &texts) else { return };
+    result.expect("loaded");
+    let broken = [
+        ("an alias beside a node's address", "a1 IN CNAME out", "{ name: a1, type: CNAME, value: out }"),
+        (
+            "an alias of two names",
+            "b IN CNAME out\nb IN CNAME a1",
+            "{ name: b, type: CNAME, value: out }, { name: b, type: CNAME, value: a1 }",
+        ),
+        ("a name server without address", "@ IN NS b", "{ name: \"@\", type: NS, value: b }"),
+        (
+            "a name server that is an alias",
+            "@ IN NS b\nb IN CNAME out",
+            "{ name: \"@\", type: NS, value: b }, { name: b, type: CNAME, value: out }",
+        ),
+    ];
+    for (what, lines, records) in broken {
+        assert!(
+            named_files(&format!("{{ name: home.arpa, nodes: true, records: [{records}] }}")).is_err(),
+            "{what} is taken"
+        );
+        let conf = "options { directory \"/var/cache/bind\"; };\nzone \"home.arpa\" { type primary; file \"/etc/kiln/bind/a.zone\"; };\n";
+        let zone = format!(
+            "$ORIGIN home.arpa.\n$TTL 300\n@ IN SOA out hostmaster ( 1 3600 600 1209600 300 )\n@ IN NS out\nout IN A 10.0.0.4\na1 IN AAAA fd00::5\n{lines}\n"
+        );
+        let result = named(folder.path(), &[("named.conf", conf), ("a.zone", &zone)]).expect("the judge");
+        assert!(result.is_err(), "BIND takes {what}");
+    }
+}
+
 #[test]
 fn the_load_balancer_takes_its_configuration() {
     let folder = tempfile::tempdir().expect("folder");
@@ -75,4 +240,102 @@ fn the_load_balancer_takes_its_configuration() {
         assert!(file.text.contains("server s1 10.0.0.1:6443"), "{}", file.text);
     }
     assert!(seen > 0);
+}
+
+/// A server that is down is not waited for: with the real program, one server that refuses and one that drops, an answer comes
+/// from the third within seconds, over IPv4 and IPv6.
+#[test]
+fn dead_servers_do_not_hang_connections() {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+    let nodes = rendered(PLAIN);
+    let file = nodes.iter().find_map(|node| node.file("/etc/kiln/haproxy.cfg")).expect("a load balancer");
+    // It drops what comes, as a machine without power does.
+    let full = Full::new();
+    let refuses =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let answers = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = TcpListener::bind("[::]:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let good = answers.local_addr().expect("its port").port();
+    std::thread::spawn(move || {
+        for connection in answers.incoming() {
+            let Ok(mut connection) = connection else { return };
+            let _ = connection.write_all(b"here");
+        }
+    });
+    let (head, _) = file.text.split_once("    server ").expect("servers");
+    let bind = head.lines().find(|line| line.trim().starts_with("bind")).expect("a listener").to_owned();
+    assert_eq!(bind.trim(), "bind :::6444 v4v6");
+    // The checks are slow here, so that connections meet the dead ones; nothing else is changed.
+    let head = head.replace(":::6444", &format!(":::{port}")).replace("inter 2s", "inter 60s");
+    let text = format!(
+        "{head}    server one 127.0.0.1:{refuses}\n    server two 127.0.0.1:{}\n    server three 127.0.0.1:{good}\n",
+        full.port
+    );
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("haproxy.cfg");
+    fs::write(&path, text).expect("written");
+    let Some(mut command) = judge("haproxy", "haproxy") else { return };
+    let mut running = command.arg("-db").arg("-f").arg(&path).spawn().expect("haproxy");
+    let asked = |host: &str| {
+        let begin = Instant::now();
+        let mut connection = loop {
+            match TcpStream::connect((host, port)) {
+                Ok(connection) => break connection,
+                Err(error) if begin.elapsed() > Duration::from_secs(20) => panic!("{host}: {error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        };
+        connection.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        let begin = Instant::now();
+        let mut text = String::new();
+        let read = connection.read_to_string(&mut text);
+        (text, begin.elapsed(), read.err())
+    };
+    let answers: Vec<_> =
+        ["127.0.0.1", "::1", "127.0.0.1", "::1", "127.0.0.1", "::1"].iter().map(|host| asked(host)).collect();
+    running.kill().expect("ended");
+    running.wait().expect("ended");
+    for (text, took, error) in &answers {
+        assert!(text == "here" && *took < Duration::from_secs(5), "{answers:?} {error:?}");
+    }
+}
+
+/// A port where nobody answers and nothing is refused, for as long as this lives: the queue of its listener is full.
+struct Full {
+    port: u16,
+    listener: std::process::Child,
+    _waiting: Vec<std::net::TcpStream>,
+}
+
+impl Full {
+    fn new() -> Self {
+        use std::io::BufRead as _;
+        // The standard library's own queues are too long to be filled.
+        let script = "import socket, time\ns = socket.socket()\ns.bind(('127.0.0.1', 0))\ns.listen(0)\nprint(s.getsockname()[1], flush=True)\ntime.sleep(600)";
+        let mut command = kiln_tests::debian_python("python3");
+        let mut listener =
+            command.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().expect("python3");
+        let mut line = String::new();
+        let output = listener.stdout.take().expect("its output");
+        std::io::BufReader::new(output).read_line(&mut line).expect("its port");
+        let port: u16 = line.trim().parse().expect("a number");
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let mut waiting = Vec::new();
+        while let Ok(connection) =
+            std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300))
+        {
+            waiting.push(connection);
+            assert!(waiting.len() < 20, "the queue is never full");
+        }
+        Self { port, listener, _waiting: waiting }
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = self.listener.kill();
+        let _ = self.listener.wait();
+    }
 }

@@ -123,6 +123,11 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     size::parse(text)
 }
 
+/// The certificates of a text in PEM, each in PEM again; why it has not only such, when it has not.
+pub fn certificates(pem: &str) -> Result<Vec<String>, String> {
+    settings::certificates(pem)
+}
+
 /// True when `line` has the structure of an SSH public key that a cluster file may hold.
 pub fn is_ssh_key(line: &str) -> bool {
     ssh_key::check(line).is_ok()

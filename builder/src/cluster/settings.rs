@@ -11,7 +11,9 @@ mod url;
 mod value;
 
 pub(crate) use form::{is_zero, quantity as is_quantity};
+pub(crate) use pem::certificates;
 pub(super) use rule::{SettingSection, Settings as Rules, compile, schema};
+pub(crate) use url::Url;
 pub(super) use value::{Reading, merged};
 pub use value::{Secret, Setting, SettingValue, Settings};
 

@@ -90,12 +90,34 @@ impl<'a> View<'a> {
             agents => of(Role::Agent),
             overlay => self.settings(settings),
             overlays,
+            makers => self.makers(),
             architecture => self.node.architecture.as_str(),
             secrets => Value::from_object(Own {
                 vault: Arc::clone(self.vault), node: self.node.name.clone(), seen: Arc::clone(&self.secret),
             }),
             trust => Value::from_object(Trust { vault: Arc::clone(self.vault), node: self.node.name.clone() }),
         }
+    }
+
+    /// Of each backup of the node the name of the node that makes its repository: the first that names it, in the same
+    /// words.
+    fn makers(&self) -> BTreeMap<String, String> {
+        let backups = |node: &'a Node| {
+            let overlay = node.overlay("backup-restic");
+            let list = overlay.and_then(|overlay| overlay.settings.get("backups")).map(Setting::list);
+            list.unwrap_or_default()
+                .iter()
+                .filter_map(|backup| Some((backup, &backup.get("repository")?.value)))
+        };
+        let maker = |repository: &SettingValue| {
+            let mut nodes = self.cluster.nodes.iter();
+            nodes.find(|node| backups(node).any(|(_, other)| other == repository)).unwrap_or(self.node)
+        };
+        let own = backups(self.node);
+        own.filter_map(|(backup, repository)| {
+            Some((backup.get("name")?.text()?.to_owned(), maker(repository).name.clone()))
+        })
+        .collect()
     }
 
     fn node_values(&self, node: &Node) -> Value {

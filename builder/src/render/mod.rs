@@ -5,6 +5,7 @@ mod artefacts;
 mod context;
 mod disks;
 mod files;
+mod filters;
 mod network;
 mod networkd;
 pub mod overlay;

@@ -82,6 +82,7 @@ pub(super) fn environment(quoting: Quoting) -> Environment<'static> {
         print(out, state, value, quoting)
     });
     environment.add_filter("verbatim", |value: &Value| text(value).map(Value::from_safe_string));
+    super::filters::add(&mut environment);
     environment.add_filter("block", block);
     environment.add_filter("literal", |text: &str, indent: usize| {
         Value::from_safe_string(scalar::literal(text, indent))

@@ -1,14 +1,21 @@
 //! What the programs behind Kiln's own overlays refuse of settings that are right each for itself. What one setting alone
 //! can be is its type's matter (`cluster/settings`); here is what several say together, a room for each program.
 
+mod backup;
 mod cilium;
+mod dns;
 mod ingress;
 mod kubelet;
+mod proxy;
+mod registries;
+mod services;
+mod tailscale;
 
 use super::Check;
 use crate::cluster::model::{Cluster, Node, Overlay, Role};
 use crate::cluster::settings::{Setting, SettingValue};
-use crate::diag::{Fault, Span};
+use crate::diag::Fault;
+use std::collections::BTreeSet;
 
 /// An overlay as one node has it.
 struct Told<'a> {
@@ -20,24 +27,38 @@ struct Told<'a> {
 /// Reports what a program refuses.
 type Program = fn(&Told<'_>, &mut Vec<Fault>);
 
-const PROGRAMS: [(&str, Program); 3] =
-    [("cilium", cilium::check), ("ingress-nginx", ingress::check), ("kubelet-limits", kubelet::check)];
+const PROGRAMS: [(&str, Program); 8] = [
+    ("backup-restic", backup::check),
+    ("cilium", cilium::check),
+    ("external-services", services::check),
+    ("ingress-nginx", ingress::check),
+    ("kubelet-limits", kubelet::check),
+    ("proxy", proxy::check),
+    ("registry-mirrors", registries::check),
+    ("tailscale", tailscale::check),
+];
 
 impl Check<'_> {
     /// Of every overlay that nodes have, once for all nodes that have it alike.
     pub(super) fn rules(&mut self, cluster: &Cluster) {
-        let mut seen: Vec<(&str, &Span, Option<&Span>)> = Vec::new();
+        let mut seen: BTreeSet<_> = BTreeSet::new();
         for node in &cluster.nodes {
             for overlay in node.overlays.iter().filter(|overlay| overlay.folder.is_none()) {
                 let Some((_, program)) = PROGRAMS.iter().find(|(name, _)| *name == overlay.name) else {
                     continue;
                 };
-                let alike = (overlay.name.as_str(), &overlay.span, node.overlay("k3s").map(|k3s| &k3s.span));
+                // A name server's own name is in its zones.
+                let name = (overlay.name == "external-services").then_some(node.name.as_str());
+                let alike = (
+                    overlay.name.as_str(),
+                    overlay.span.start,
+                    node.overlay("k3s").map(|k3s| k3s.span.start),
+                    name,
+                );
                 // What could not be read would be missed here once more.
                 let read =
                     !self.unsettled.iter().any(|(name, span)| *name == overlay.name && *span == overlay.span);
-                if read && !seen.contains(&alike) {
-                    seen.push(alike);
+                if read && seen.insert(alike) {
                     let mut faults = Vec::new();
                     program(&Told { cluster, node, overlay }, &mut faults);
                     faults.retain(|fault| !self.faults.contains(fault));
