@@ -12,6 +12,7 @@ pub mod handoff;
 pub mod iscsi;
 pub mod join;
 pub mod machine;
+pub mod manifest;
 pub mod memory;
 pub mod partition;
 pub mod plan;
