@@ -3,6 +3,7 @@
 //! was.
 
 mod clock;
+mod manifests;
 mod name;
 mod network;
 mod node;
@@ -19,6 +20,7 @@ use crate::bounded;
 use clock::Clock;
 use kiln_contract::join::{self, Join};
 use kiln_contract::settle::{self as settling, Settle};
+pub(crate) use manifests::run as manifests;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         Some("data-disks") => stock::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("settle") => join::settle(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("join") => join::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("manifests") => join::manifests(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("luns") => luns::run(),
         Some("luns-stop") => luns::stop(),
         Some("target") => target::run(),

@@ -159,10 +159,15 @@ impl<'a> Story<'a> {
     }
 
     fn say(&self, what: &str) {
-        let line = format!("{}: {what}", self.title.word);
-        // Other roots are other machines: their lines have no business on this one's consoles.
-        if self.around.root == Path::new("/") { announce(&line) } else { eprintln!("{line}") }
+        say(self.around, self.title.word, what);
     }
+}
+
+/// A line for whoever looks on.
+pub(super) fn say(around: &Around, word: &str, what: &str) {
+    let line = format!("{word}: {what}");
+    // Other roots are other machines: their lines have no business on this one's consoles.
+    if around.root == Path::new("/") { announce(&line) } else { eprintln!("{line}") }
 }
 
 fn in_words(time: Duration) -> String {
@@ -174,12 +179,12 @@ fn in_words(time: Duration) -> String {
 }
 
 /// Beside, then renamed: a cut leaves the old one or the new one.
-fn write(path: &Path, progress: &Progress) -> io::Result<()> {
+pub(super) fn write(path: &Path, document: &impl Serialize) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let beside = path.with_extension("json.new");
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    let mut bytes = serde_json::to_vec_pretty(progress)?;
+    let mut bytes = serde_json::to_vec_pretty(document)?;
     bytes.push(b'\n');
     file.write_all(&bytes)?;
     file.sync_all()?;

@@ -62,6 +62,10 @@ causes! {
     ApiRefused: "the Kubernetes API refused this node: {}", "Its certificate is of another cluster, or its Node object was deleted";
     NotRegistered: "Kubernetes has no node {} yet", "The kubelet registers it (`journalctl -u k3s -u k3s-agent`)";
     NotReady: "Kubernetes says that the node is not ready: {}", "The network plugin or images may be missing (`kubectl describe node`)";
+    KindAbsent: "Kubernetes does not know {} yet", "What brings that kind is not installed yet (`kubectl get helmcharts,jobs -A`); it is made when it is";
+    NodeAbsent: "node {} has not joined yet", "What belongs to it is made when it has";
+    NotTaken: "Kubernetes does not take {}", "It is tried again: what it says may pass (a namespace, a webhook), or the cluster file must change";
+    NotLaid: "a manifest can't be laid into k3s' folder: {}", "Mend what is named";
     CloudInitRuns: "cloud-init is still at work{}", "Its copies of the seed's secrets are removed when it is done (`cloud-init status`)";
     CloudInitFailed: "cloud-init had errors: {}", "The seed keeps its secrets: mend what is named by `cloud-init status --long`, and restart the node";
     UnitsNotWell: "not all that this node is for runs: {}", "The seed keeps its secrets until it does: `systemctl status` and `journalctl -u` tell more";
