@@ -1,14 +1,14 @@
 //! What k3s reads: its configuration, and manifests, held against Kubernetes' schemas by `judge.py`.
 
 use crate::rendering::{HOSTILE, PLAIN, Rendered, rendered};
+use kiln::render::File;
+use kiln_contract::manifest::{FOLDER, INDEX, Identity, Index, KEPT, Manifest};
 use kiln_tests::{debian_python, said, top};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-const MANIFESTS: &str = "/var/lib/rancher/k3s/server/manifests/";
 
 /// Folder with CRDs: `KILN_SCHEMAS`, or `shared/schemas` beside the repository's folder or above that.
 fn schemas() -> Option<PathBuf> {
@@ -49,10 +49,33 @@ fn judged(given: &[(String, String)], schemas: Option<&PathBuf>) -> Vec<String> 
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
+/// The files that k3s finds in its folder, and the documents of what the node makes once, by their names.
+fn kept(node: &Rendered) -> Vec<(&str, &File)> {
+    below(node, KEPT)
+}
+
+fn documents(node: &Rendered) -> Vec<(&str, Manifest)> {
+    let read = |(name, file): (_, &File)| {
+        let manifest = Manifest::parse(file.text.as_bytes());
+        (name, manifest.unwrap_or_else(|error| panic!("{}: {error}", node.place(file))))
+    };
+    below(node, FOLDER).into_iter().map(read).collect()
+}
+
+fn below<'a>(node: &'a Rendered, folder: &str) -> Vec<(&'a str, &'a File)> {
+    let name = |file: &'a File| Some((file.path.strip_prefix(folder)?.strip_prefix('/')?, file));
+    node.files.iter().filter_map(name).collect()
+}
+
 fn manifests(nodes: &[Rendered]) -> Vec<(String, String)> {
     let of = |node: &Rendered| {
-        let files = node.files.iter().filter(|file| file.path.starts_with(MANIFESTS));
-        files.map(|file| (node.place(file), file.text.clone())).collect::<Vec<_>>()
+        let files = kept(node).into_iter().map(|(_, file)| (node.place(file), file.text.clone()));
+        let once = documents(node).into_iter().map(|(name, manifest)| {
+            let objects: Vec<String> = manifest.once.iter().map(|once| once.object.to_string()).collect();
+            let laid = manifest.laid.map(|laid| laid.text).unwrap_or_default();
+            (format!("{}/{}/{name}", node.cluster, node.node.name), objects.join("\n---\n") + &laid)
+        });
+        files.chain(once).collect::<Vec<_>>()
     };
     nodes.iter().flat_map(of).collect()
 }
@@ -112,18 +135,61 @@ fn the_judge_can_refuse() {
     assert_eq!(judged(&[("good".to_owned(), good)], schemas.as_ref()), Vec::<String>::new());
 }
 
-/// k3s calls an add-on by its file's name up to the first dot, and every server would apply what it has.
+/// k3s calls an add-on by its file's name up to the first dot, and every server would apply what it has. Its folder has kinds
+/// that are there from the start alone: one that is not makes k3s apply all of it again and again. What Kiln's own overlays keep
+/// in force is this and no more, and no object has two files.
 #[test]
 fn manifests_are_where_k3s_finds_them_once() {
+    let mut in_force = BTreeSet::new();
     for node in rendered(PLAIN) {
-        let mut names = BTreeSet::new();
-        for file in node.files.iter().filter(|file| file.path.starts_with(MANIFESTS)) {
-            let name = file.path.trim_start_matches(MANIFESTS);
+        let (mut names, mut objects) = (BTreeSet::new(), BTreeSet::new());
+        for (name, file) in kept(&node) {
             let stem = name.strip_suffix(".yaml").unwrap_or(name);
             assert!(node.first, "{}: not the first server", node.place(file));
-            assert!(!stem.contains(['.', '/']) && names.insert(stem), "{}: its name", node.place(file));
+            assert!(
+                !stem.contains(['.', '/']) && names.insert(stem.to_owned()),
+                "{}: its name",
+                node.place(file)
+            );
+            in_force.insert(stem.to_owned());
+            for object in serde_saphyr::from_multiple::<Value>(&file.text).expect("YAML") {
+                let identity = Identity::of(&object).expect("an object");
+                let there = ["", "apps", "rbac.authorization.k8s.io"];
+                assert!(
+                    there.contains(&identity.group()),
+                    "{}: {identity} may not be there yet",
+                    node.place(file)
+                );
+                assert!(objects.insert(identity.key()), "{}: {identity} is in two files", node.place(file));
+            }
         }
+        for (name, manifest) in documents(&node) {
+            assert!(node.first && manifest.laid.is_none(), "{}: {name}", node.node.name);
+            assert_eq!(name.strip_suffix(".json"), Some(manifest.name.as_str()));
+            assert!(names.insert(manifest.name.clone()), "{name} is in k3s' folder, too");
+            for once in &manifest.once {
+                let identity = Identity::of(&once.object).expect("an object");
+                assert!(objects.insert(identity.key()), "{name}: {identity} is in two files");
+                // Longhorn deletes what it has of nodes that are not there.
+                let of_a_node = identity.kind == "Node";
+                assert_eq!(
+                    once.after_node.as_ref(),
+                    of_a_node.then_some(&identity.name),
+                    "{name}: {identity}"
+                );
+                // k3s' default is to uninstall what failed once.
+                let policy = &once.object["spec"]["failurePolicy"];
+                assert!(identity.kind != "HelmChart" || policy == "abort", "{name}: {identity}");
+            }
+        }
+        let index = node.file(INDEX).map(|file| Index::parse(file.text.as_bytes()).expect("an index"));
+        assert_eq!(index.is_some(), node.node.role == kiln::cluster::Role::Server, "{}", node.node.name);
+        let listed = index.map(|index| index.manifests).unwrap_or_default();
+        let made: BTreeSet<String> =
+            documents(&node).into_iter().map(|(_, manifest)| manifest.name).collect();
+        assert_eq!(listed, made.into_iter().collect::<Vec<_>>(), "{}", node.node.name);
     }
+    assert_eq!(in_force.into_iter().collect::<Vec<_>>(), ["cloud-init-server", "kube-vip"]);
 }
 
 /// Flags of `k3s agent`, which servers have too (k3s documentation, "k3s agent").

@@ -1,8 +1,8 @@
 //! The files that overlays have in a node's seed.
 
 use super::context::{Vault, View};
-use super::{Error, overlay, template};
-use crate::cluster::{Cluster, Node, Overlay, Quoting, SeedFile};
+use super::{Error, manifests, overlay, template};
+use crate::cluster::{Cluster, Node, Overlay, Quoting, Role, SeedFile};
 use minijinja::{Environment, Value, context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +43,9 @@ pub fn files(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<V
             files.extend(made.into_iter().map(|file| (file.path.clone(), file)));
         }
     }
-    Ok(files.into_values().collect())
+    let server = node.role == Role::Server && node.overlay("k3s").is_some();
+    let overlays = node.overlays.iter().map(|layer| layer.name.as_str());
+    manifests::arranged(files.into_values().collect(), server.then(|| manifests::withdrawn(overlays)))
 }
 
 /// A file, or one for each entry of a list, in the making.

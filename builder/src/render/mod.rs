@@ -6,6 +6,7 @@ mod context;
 mod disks;
 mod files;
 mod filters;
+mod manifests;
 mod network;
 mod networkd;
 pub mod overlay;
@@ -49,6 +50,14 @@ pub enum Error {
     /// An overlay that can't be read.
     #[error("{0}")]
     Overlay(String),
+    /// A manifest that a node could do nothing with.
+    #[error("the manifest {path}: {reason}")]
+    Manifest {
+        /// Where it was to be on the node.
+        path: String,
+        /// What is wrong with it; nothing that is secret.
+        reason: String,
+    },
     /// The handoff document is one that a device would not take.
     #[error("node {node}: no device would take its handoff document: {source}")]
     Handoff {

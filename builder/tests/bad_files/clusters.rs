@@ -52,6 +52,14 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
                  taints: [a=b, a=b:Never, a:NoSchedule]\n",
             ),
         ),
+        (
+            "cilium-taint",
+            k3s(
+                RELEASE,
+                "  - name: s1\n    role: server\n    network: { address: 192.168.86.71/24 }\n    overlays: [cilium]\n    \
+                 taints: ['CriticalAddonsOnly=true:NoExecute', 'dedicated=control:NoSchedule']\n",
+            ),
+        ),
         ("no-server", k3s(RELEASE, agent)),
         ("even-servers", k3s(&format!("{RELEASE}  endpoint: s1.local\n"), &servers(2))),
         ("four-servers", k3s(&format!("{RELEASE}  endpoint: s1.local\n"), &servers(4))),

@@ -3,6 +3,7 @@
 mod overlays;
 mod ranges;
 mod servers;
+mod taints;
 
 use super::Check;
 use crate::cluster::file::{ClusterFile, NodeSection};
@@ -49,6 +50,7 @@ impl Check<'_> {
         self.endpoint_is_carried(both);
         self.ranges(both);
         self.virtual_address(both);
+        self.cilium_can_start(both);
         self.replicas(both);
         self.kustomizations(both);
     }
