@@ -238,11 +238,24 @@ impl Node {
         self.told("settle")
     }
 
-    fn told(&self, verb: &str) -> Supervisor {
+    pub(crate) fn told(&self, verb: &str) -> Supervisor {
         let mut command = Command::new(supervisor());
         command.args([verb, "--clock-offset", &self.offset.to_string()]);
         command.arg("--root").arg(self.root.path()).arg("--systemctl").arg(self.path("systemctl"));
-        Supervisor::start(command.env("KILN_JOIN_HASTE", "20"))
+        // What it starts is in a hurry, too.
+        Supervisor::start(command.env("KILN_JOIN_HASTE", "20").env("K3S_STANDIN_LOOK", "0.2"))
+    }
+
+    /// Runs the helper to its end.
+    pub(crate) fn helper(&self, words: &[&str]) -> std::process::Output {
+        let mut command = Command::new(supervisor());
+        command
+            .args(words)
+            .arg("--root")
+            .arg(self.root.path())
+            .arg("--systemctl")
+            .arg(self.path("systemctl"));
+        command.output().unwrap()
     }
 
     /// Every file below the root, with its bytes.

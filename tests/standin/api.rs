@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 const COLLECTION: &str = "/api/v1/nodes";
 
-fn status(code: u16, message: &str) -> Answer {
+pub(crate) fn status(code: u16, message: &str) -> Answer {
     let body = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code });
     Answer { status: code, kind: "application/json", body: body.to_string().into_bytes() }
 }
 
-fn object(code: u16, value: &Value) -> Answer {
+pub(crate) fn object(code: u16, value: &Value) -> Answer {
     Answer { status: code, kind: "application/json", body: value.to_string().into_bytes() }
 }
 
@@ -73,7 +73,7 @@ fn change(node: &mut Value, patch: &Value) -> Answer {
     object(200, node)
 }
 
-fn merge(into: &mut Value, patch: &Value) {
+pub(crate) fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *into = patch.clone();
         return;

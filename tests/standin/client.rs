@@ -1,6 +1,7 @@
 //! The side of those who join: HTTPS that believes a token's CA.
 
 use crate::Outcome;
+use crate::config::Config;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::WebPkiServerVerifier;
@@ -136,6 +137,29 @@ impl Peer {
             }
         })
     }
+}
+
+/// `ask METHOD PATH`: asks this machine's own server as its administrator, with what is on standard input.
+pub(crate) fn ask(words: &[String]) -> Outcome<()> {
+    let [method, path] = words else { return Err("k3s-standin ask METHOD PATH".into()) };
+    let text = std::fs::read_to_string(Config::read(&[])?.path("/etc/rancher/k3s/k3s.yaml"))?;
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
+        value.ok_or_else(|| format!("k3s.yaml has no {name}"))
+    };
+    let data = |name: &str| -> Outcome<String> { Ok(String::from_utf8(STANDARD.decode(field(name)?)?)?) };
+    let (host, port) = field("server")?.trim_start_matches("https://").rsplit_once(':').ok_or("no port")?;
+    let peer = Peer {
+        host: host.to_owned(),
+        port: port.parse()?,
+        authority: data("certificate-authority-data")?,
+        identity: Some((data("client-certificate-data")?, data("client-key-data")?)),
+    };
+    let mut body = Vec::new();
+    std::io::stdin().read_to_end(&mut body)?;
+    let answer = peer.ask(Ask { method, path, headers: Vec::new(), body })?;
+    std::io::stdout().write_all(&answer)?;
+    Ok(())
 }
 
 /// Whom the CA is fetched from, before there is one to judge by.

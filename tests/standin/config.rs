@@ -9,6 +9,7 @@ use std::time::Duration;
 const FOLDER: &str = "/etc/rancher/k3s";
 
 /// What the stand-in was told.
+#[derive(Clone)]
 pub(crate) struct Config {
     root: PathBuf,
     keys: Map<String, Value>,

@@ -1,5 +1,5 @@
 //! `k3s-standin`: a stand-in for k3s in Kiln's tests. It takes k3s' command line and configuration, speaks the join protocol
-//! of a k3s server and of those who join it, keeps Node objects, and runs no container. It is not k3s.
+//! of a k3s server and of those who join it, keeps Node objects and all that an administrator gives it, applies its folder of manifests, and runs no container. It is not k3s.
 //!
 //! What it does is what k3s does in `pkg/server/handlers/router.go`, `pkg/server/auth/auth.go`, `pkg/nodepassword/validate.go`,
 //! `pkg/clientaccess/token.go` and `pkg/agent/config/config.go`. Faults come on request, by environment variables:
@@ -9,6 +9,7 @@
 //! | `K3S_STANDIN_ROOT` | folder that stands for `/` |
 //! | `K3S_STANDIN_LATE` | seconds for which a server answers 503 |
 //! | `K3S_STANDIN_READY` | seconds from a node's registration to its being Ready (1) |
+//! | `K3S_STANDIN_LOOK` | seconds between two looks at the folder of manifests (15) |
 //! | `K3S_STANDIN_DIE` | a server ends itself before it answers its request of that number |
 //! | `K3S_STANDIN_LOG` | file that gets a line for each request, with all its headers |
 
@@ -17,6 +18,8 @@ mod api;
 mod authority;
 mod client;
 mod config;
+mod folder;
+mod objects;
 mod server;
 mod serving;
 mod store;
@@ -41,7 +44,8 @@ fn main() -> ExitCode {
         }
         Some("server") => Config::read(&arguments[1..]).and_then(|config| server::run(&config)),
         Some("agent") => Config::read(&arguments[1..]).and_then(|config| agent::run(&config)),
-        _ => Err("k3s-standin server | agent | --version".into()),
+        Some("ask") => client::ask(&arguments[1..]),
+        _ => Err("k3s-standin server | agent | ask METHOD PATH | --version".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

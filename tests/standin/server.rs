@@ -5,7 +5,7 @@ use crate::client::{Ask, Peer, Token};
 use crate::config::{self, Config};
 use crate::serving::{self, Answer, Request};
 use crate::store::Store;
-use crate::{Outcome, agent, api};
+use crate::{Outcome, agent, api, folder, objects};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -92,6 +92,12 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     crate::ready()?;
+    let (applying, told) = (server.clone(), config.clone());
+    std::thread::spawn(move || {
+        if let Err(error) = folder::watch(&told, &applying.store) {
+            eprintln!("k3s-standin: {error}");
+        }
+    });
     let own = Peer { host: "127.0.0.1".to_owned(), port, authority, identity: Some(identity) };
     // etcd would carry the Node object from one server to the others.
     if let Some(first) = first {
@@ -181,6 +187,9 @@ impl Server {
             return Ok(Answer::text(503, "starting"));
         }
         let Some(route) = request.path.strip_prefix("/v1-k3s/") else {
+            if request.admin {
+                return objects::answer(&self.store, request);
+            }
             return api::answer(&self.store, request);
         };
         let who = match self.who(request) {
@@ -274,7 +283,7 @@ impl Server {
 /// A line for each request, so that a test can see what reached the server.
 fn log(request: &Request) {
     let Some(path) = std::env::var_os("K3S_STANDIN_LOG") else { return };
-    let line = json!({ "method": request.method, "path": request.path, "headers": request.headers, "node": request.node });
+    let line = json!({ "method": request.method, "path": request.path, "headers": request.headers, "node": request.node, "admin": request.admin });
     if let Ok(mut file) = fs::File::options().append(true).create(true).open(path) {
         let _ = file.write_all(format!("{line}\n").as_bytes());
     }

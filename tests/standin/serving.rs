@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// The node that the client's certificate is of.
     pub(crate) node: Option<String>,
+    /// The client's certificate is an administrator's.
+    pub(crate) admin: bool,
 }
 
 impl Request {
@@ -69,6 +71,8 @@ pub(crate) fn serve(
     let mut stream = StreamOwned::new(ServerConnection::new(tls)?, stream);
     let mut request = read(&mut stream)?;
     request.node = stream.conn.peer_certificates().and_then(|chain| node(chain.first()?));
+    request.admin =
+        stream.conn.peer_certificates().and_then(|chain| is_admin(chain.first()?)).unwrap_or(false);
     let answer = answer(&request);
     let head = format!(
         "HTTP/1.1 {} Standin\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -105,6 +109,7 @@ fn read(stream: &mut impl Read) -> Outcome<Request> {
                 headers: parsed.headers.iter().map(|one| (one.name.to_owned(), text(one.value))).collect(),
                 body: Vec::new(),
                 node: None,
+                admin: false,
             };
             let length = request.header("content-length").map_or(Ok(0), str::parse::<usize>)?;
             break (request, start, length);
@@ -118,6 +123,13 @@ fn read(stream: &mut impl Read) -> Outcome<Request> {
     }
     request.body = body;
     Ok(request)
+}
+
+/// `O=system:masters`, whom nothing is refused.
+fn is_admin(certificate: &CertificateDer<'_>) -> Option<bool> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let mut groups = certificate.subject().iter_organization();
+    Some(groups.any(|group| group.as_str().is_ok_and(|group| group == "system:masters")))
 }
 
 /// `CN=system:node:NAME`; TLS has looked already who signed it.

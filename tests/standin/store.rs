@@ -31,8 +31,25 @@ impl Store {
         name: &str,
         work: impl FnOnce(&mut Option<Value>) -> T,
     ) -> Outcome<T> {
+        self.whole(&format!("{kind}/{name}"), work)
+    }
+
+    /// All things whose keys begin so, in the order of their keys.
+    pub(crate) fn all(&self, start: &str) -> Outcome<Vec<(String, Value)>> {
+        let kept = self.kept.lock().map_err(|_| "a request ended in the middle of the store")?;
+        let mut all: Vec<(String, Value)> = kept
+            .iter()
+            .filter(|(key, _)| key.starts_with(start))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(all)
+    }
+
+    /// Works on one thing by its whole key; what becomes of it is kept.
+    pub(crate) fn whole<T>(&self, key: &str, work: impl FnOnce(&mut Option<Value>) -> T) -> Outcome<T> {
         let mut kept = self.kept.lock().map_err(|_| "a request ended in the middle of the store")?;
-        let key = format!("{kind}/{name}");
+        let key = key.to_owned();
         let mut value = kept.get(&key).cloned();
         let result = work(&mut value);
         if value.as_ref() != kept.get(&key) {

@@ -3,6 +3,7 @@
 use super::{Lab, MANIFESTS, flux, is_sound, joined, listed, object, until};
 use crate::cable::{Node, healthy};
 use crate::disks::{data, folder, partitions, signature};
+use kiln_contract::manifest::{FOLDER, REPORT};
 use kiln_qemu::{Bus, Disk, Link};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -71,13 +72,22 @@ fn k3s_flux_comes_up() {
         node.ask("systemctl is-active iscsid.socket systemd-timesyncd.service && lsmod | grep -q ^dm_crypt && lsmod | grep -q ^iscsi_tcp");
     }
 
-    let manifests = ["cloud-init-server", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync"]
-        .map(|name| {
-            let mode = if name == "flux-secrets" { "600" } else { "644" };
-            format!("{mode} {name}.yaml")
-        });
-    assert_eq!(listed(&server, MANIFESTS), manifests);
-    assert_eq!(agent.ask(&format!("sudo ls {MANIFESTS} 2>/dev/null || true")), "");
+    // What is kept in force is in k3s' folder. All else the server makes once, what it can: nobody brings Flux' kinds here.
+    assert_eq!(listed(&server, MANIFESTS), ["644 cloud-init-server.yaml"]);
+    let documents = ["flux-namespace", "flux-operator", "flux-secrets", "flux-sync"];
+    assert_eq!(listed(&server, FOLDER), documents.map(|name| format!("600 {name}.json")));
+    let text = until(&server, &format!("sudo grep -c FluxInstance {REPORT} && sudo cat {REPORT}"));
+    let report: Value = serde_json::from_str(text.trim_start_matches(|c| c != '{')).unwrap();
+    let made = [
+        "Namespace flux-system",
+        "HelmChart kube-system/flux-operator",
+        "Secret flux-system/flux-system",
+        "Secret flux-system/sops-age",
+    ];
+    assert_eq!((&report["made"], &report["done"]), (&made[..].into(), &false.into()), "{report:#}");
+    server.ask("systemctl is-active kiln-manifests.service");
+    assert_eq!(agent.ask(&format!("sudo ls {MANIFESTS} {FOLDER} 2>/dev/null || true")), "");
+    agent.ask("! systemctl is-active kiln-manifests.service");
 
     // The key let the node in, and is gone.
     let told = until(&server, "sudo cat /var/lib/tailscale/standin-up");
