@@ -190,6 +190,38 @@ fn tailscale_waits_for_its_daemon() {
     }
 }
 
+const TAGS: &str = "longhorn/files/usr/lib/kiln/longhorn-tags";
+
+/// Longhorn's tags of a node are set once the node has joined, follow the seed, and stay as somebody changed them.
+#[test]
+fn tags_of_a_node_are_somebodys_when_they_were_changed() {
+    let stage = Stage::new(&[]);
+    let annotation = stage.path("annotation");
+    let k3s = format!(
+        "#!/bin/sh\ncase \"$4\" in get) cat '{0}' ;; annotate) printf %s \"${{8#*=}}\" >'{0}' ;; esac\n",
+        annotation.display()
+    );
+    stage.write("usr/bin/k3s", &k3s);
+    fs::set_permissions(stage.path("usr/bin/k3s"), fs::Permissions::from_mode(0o755)).expect("changed");
+    stage.write("annotation", "");
+    let seed = |tags: &str| stage.write("etc/kiln/longhorn-tags.json", &format!("{tags}\n"));
+    let runs = |works: bool| {
+        let output = stage.run(TAGS, &[]);
+        assert_eq!(output.status.success(), works, "{}", said(&output));
+        fs::read_to_string(&annotation).expect("the annotation")
+    };
+    seed("[\"fast\"]");
+    assert_eq!(runs(false), "");
+    stage.write("var/lib/rancher/k3s/agent/kubelet.kubeconfig", "a kubeconfig");
+    assert_eq!(runs(true), "[\"fast\"]");
+    assert_eq!(runs(true), "[\"fast\"]");
+    seed("[\"slow\"]");
+    assert_eq!(runs(true), "[\"slow\"]");
+    stage.write("annotation", "[\"mine\"]");
+    seed("[\"fast\"]");
+    assert_eq!((runs(true).as_str(), runs(true).as_str()), ("[\"mine\"]", "[\"mine\"]"));
+}
+
 const BACKUP: &str = "backup-restic/files/usr/lib/kiln/backup";
 
 fn backup(cat: &str) -> (Stage, Output) {

@@ -91,9 +91,8 @@ impl Api {
         let answer = self.client.ask(Question { method, path, headers, body });
         let answer = answer.map_err(|error| Trouble::new(Cause::ApiSilent, error.to_string()))?;
         match answer.status {
-            401 | 403 => {
-                Err(Trouble::new(Cause::ApiRefused, format!("it answered {} to {path}", answer.status)))
-            }
+            // 403 is an admission's word on one object: nothing else is refused an administrator.
+            401 => Err(Trouble::new(Cause::ApiRefused, format!("it answered {} to {path}", answer.status))),
             429 | 503 => Err(Trouble::new(Cause::ApiSilent, format!("it answered {}", answer.status))),
             _ => Ok(answer),
         }
