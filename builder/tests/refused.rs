@@ -101,7 +101,7 @@ fn flux() {
     let url = |url: &str| format!("{{ name: flux, repository: {{ url: \"{url}\" }} }}");
     let one = |rest: &str| of(&format!("kustomizations: [{{ name: a, path: ./a, {rest} }}]"));
     let right = [
-        url("ssh://git@github.com/me/x.git"),
+        "{ name: flux, repository: { url: \"ssh://git@github.com/me/x.git\", identity: { secret: a }, known_hosts: x } }".to_owned(),
         url("http://git.lan:3000/x.git"),
         one(
             "target_namespace: apps, substitute: { _a1: \"\" }, interval: 1h30m, timeout: 1.5h, retry_interval: 500ms",
@@ -120,6 +120,11 @@ fn flux() {
         one("substitute: { a-b: x }"),
         one("target_namespace: Ab_c"),
         of("kustomizations: [{ name: \"::1\", path: ./a }]"),
+        url("ssh://git@github.com/me/x.git"),
+        "{ name: flux, repository: { url: \"ssh://git@github.com/me/x.git\", identity: { secret: a } } }".to_owned(),
+        "{ name: flux, repository: { url: \"https://a.example/x.git\", identity: { secret: a }, known_hosts: x } }".to_owned(),
+        of("method: manifests"),
+        of("registry: \"https://ghcr.io/fluxcd\""),
         "{ name: flux, repository: { url: \"https://a.example/x.git\", interval: 1d, ca: x } }".to_owned(),
     ];
     refused("flux", &wrong.each_ref().map(String::as_str));

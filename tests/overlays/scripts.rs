@@ -246,10 +246,13 @@ fn a_repository_is_made_only_where_there_is_none() {
     let (stage, output) = backup("exit 10");
     assert!(output.status.success(), "{}", said(&output));
     // It is asked for once more when nobody else of this node makes it.
-    assert_eq!(restic(&stage)[..3], ["restic cat config", "restic cat config", "restic init"]);
+    assert_eq!(
+        restic(&stage)[..3],
+        ["restic cat config --no-lock", "restic cat config --no-lock", "restic init"]
+    );
     let (stage, output) = backup("exit 12");
     assert_eq!(output.status.code(), Some(12), "a wrong password ends it");
-    assert_eq!(restic(&stage), ["restic cat config"]);
+    assert_eq!(restic(&stage), ["restic cat config --no-lock"]);
 }
 
 /// The list of trusted authorities has the cluster's, by Debian's own program.
@@ -294,6 +297,41 @@ fn authorities_are_trusted() {
     let bundle = fs::read_to_string(stage.path("etc/ca-certificates.crt")).expect("the list");
     let own = fs::read_to_string(&certificate).expect("the certificate");
     assert!(bundle.contains(own.trim()), "the list:\n{bundle}");
+}
+
+/// Two certificates in one `pem` are two files: OpenSSL trusts none of two in one.
+#[test]
+fn every_authority_is_a_file() {
+    let make = || rcgen::generate_simple_self_signed(["kiln.test".to_owned()]).expect("made").cert.pem();
+    let (one, two) = (make(), make());
+    let text = format!(
+        "apiVersion: kiln/v1\ncluster: {{ name: home }}\noverlays: [{{ name: ca-certificates, certificates: [{{ name: home, pem: {:?} }}, {{ name: home-2, pem: {one:?} }}] }}]\n\
+         users: [{{ name: ops, password_hash: $y$j9T$abc$def }}]\nnodes: [{{ name: a }}]\n",
+        format!("# ours\n{one}\n# theirs\n{two}")
+    );
+    let loaded = kiln::cluster::parse(text.as_bytes(), Path::new("cluster.yaml"), Path::new("/nonexistent"));
+    let cluster = loaded.map_or_else(|error| panic!("{error:?}"), |loaded| loaded.cluster);
+    let vault: std::sync::Arc<dyn kiln::render::Vault> = std::sync::Arc::new(crate::rendering::PLAIN);
+    let files = kiln::render::files(&cluster, &cluster.nodes[0], &vault).expect("rendered");
+    let found: Vec<(&str, usize)> = files
+        .iter()
+        .map(|file| (file.path.as_str(), file.text.matches("-----BEGIN CERTIFICATE-----").count()))
+        .collect();
+    let folder = "/usr/local/share/ca-certificates";
+    let expected =
+        ["kiln-home-2.crt", "kiln-home.crt", "kiln-home_2.crt"].map(|name| (format!("{folder}/{name}"), 1));
+    assert_eq!(found, expected.each_ref().map(|(path, count)| (path.as_str(), *count)));
+    let openssl = Command::new("openssl").arg("version").output().is_ok();
+    if !openssl {
+        eprintln!("SKIPPED: openssl is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    for file in &files {
+        let path = folder.path().join(file.path.rsplit('/').next().expect("a name"));
+        fs::write(&path, &file.text).expect("written");
+        kiln_tests::succeed(Command::new("openssl").args(["x509", "-noout", "-in"]).arg(&path));
+    }
 }
 
 /// Links lead from where k3s looks to what the image has, and none to what an older image had.

@@ -339,3 +339,37 @@ impl Drop for Full {
         let _ = self.listener.wait();
     }
 }
+
+/// What `kiln check` can't see is said when the node's files are made: MinIO takes no shorter password.
+#[test]
+fn short_passwords_are_refused() {
+    let nodes = crate::rendering::clusters();
+    let cluster = nodes.iter().find(|cluster| cluster.name == "picluster").expect("the example");
+    let node = cluster.nodes.iter().find(|node| node.name == "node1").expect("the node");
+    let vault: std::sync::Arc<dyn kiln::render::Vault> = std::sync::Arc::new(Short);
+    let error = kiln::render::files(cluster, node, &vault).expect_err("refused").to_string();
+    assert!(
+        error.contains("minio.env.j2")
+            && error.contains("a secret has 7 characters, and the program takes no less than 8"),
+        "{error}"
+    );
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[derive(Debug)]
+struct Short;
+
+impl kiln::render::Vault for Short {
+    fn reveal(&self, _: &kiln::cluster::settings::Secret) -> Result<String, String> {
+        Ok("hunter2".to_owned())
+    }
+    fn own(&self, _: &str, _: &str) -> Result<Option<String>, String> {
+        Ok(Some("x".to_owned()))
+    }
+    fn public(&self, _: &str, _: &str) -> Result<Option<String>, String> {
+        Ok(Some("1790000000".to_owned()))
+    }
+    fn digest(&self, _: &[u8]) -> String {
+        String::new()
+    }
+}

@@ -121,7 +121,6 @@ mod tests {
             "http://",
             "http://ops:pa#ss@proxy:3128",
             "http://ops:pa/ss@proxy:3128",
-            "http://ops:12/3@proxy:x",
             "http://ops:pa ss@proxy",
             "http://proxy:99999",
             "http://proxy:0",

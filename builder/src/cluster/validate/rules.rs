@@ -4,6 +4,7 @@
 mod backup;
 mod cilium;
 mod dns;
+mod flux;
 mod ingress;
 mod kubelet;
 mod proxy;
@@ -22,15 +23,18 @@ struct Told<'a> {
     cluster: &'a Cluster,
     node: &'a Node,
     overlay: &'a Overlay,
+    /// Names of the nodes with a fixed address.
+    addressed: &'a BTreeSet<&'a str>,
 }
 
 /// Reports what a program refuses.
 type Program = fn(&Told<'_>, &mut Vec<Fault>);
 
-const PROGRAMS: [(&str, Program); 8] = [
+const PROGRAMS: [(&str, Program); 9] = [
     ("backup-restic", backup::check),
     ("cilium", cilium::check),
     ("external-services", services::check),
+    ("flux", flux::check),
     ("ingress-nginx", ingress::check),
     ("kubelet-limits", kubelet::check),
     ("proxy", proxy::check),
@@ -42,6 +46,8 @@ impl Check<'_> {
     /// Of every overlay that nodes have, once for all nodes that have it alike.
     pub(super) fn rules(&mut self, cluster: &Cluster) {
         let mut seen: BTreeSet<_> = BTreeSet::new();
+        let fixed = cluster.nodes.iter().filter(|node| node.network.fixed.is_some());
+        let addressed: BTreeSet<&str> = fixed.map(|node| node.name.as_str()).collect();
         for node in &cluster.nodes {
             for overlay in node.overlays.iter().filter(|overlay| overlay.folder.is_none()) {
                 let Some((_, program)) = PROGRAMS.iter().find(|(name, _)| *name == overlay.name) else {
@@ -60,7 +66,7 @@ impl Check<'_> {
                     !self.unsettled.iter().any(|(name, span)| *name == overlay.name && *span == overlay.span);
                 if read && seen.insert(alike) {
                     let mut faults = Vec::new();
-                    program(&Told { cluster, node, overlay }, &mut faults);
+                    program(&Told { cluster, node, overlay, addressed: &addressed }, &mut faults);
                     faults.retain(|fault| !self.faults.contains(fault));
                     self.faults.extend(faults);
                 }

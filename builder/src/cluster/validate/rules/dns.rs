@@ -33,6 +33,11 @@ struct Owner<'a> {
 struct Zone<'a> {
     origin: &'a str,
     owners: BTreeMap<String, Owner<'a>>,
+    /// Where the zone is named: its nodes have no other place.
+    place: &'a Span,
+    /// The name server's own name, which has an address in every zone, and those of other nodes that have.
+    own: &'a str,
+    nodes: Option<&'a BTreeSet<&'a str>>,
     /// Name servers of the zone itself.
     servers: Vec<(String, &'a Span)>,
     faults: &'a mut Vec<Fault>,
@@ -42,29 +47,26 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     let Some(dns) = told.given("dns") else { return };
     for zone in field(dns, "zones").map(Setting::list).unwrap_or_default() {
         let Some(name) = zone.get("name") else { continue };
+        let with_nodes = zone.get("nodes").is_some_and(Setting::is_true);
         let mut reading = Zone {
             origin: name.text().unwrap_or_default(),
             owners: BTreeMap::new(),
+            place: &name.span,
+            own: &told.node.name,
+            nodes: with_nodes.then_some(told.addressed),
             servers: Vec::new(),
             faults,
         };
         reading.owners.entry(reading.origin.to_owned()).or_default().other = Some(&name.span);
-        let with_nodes = zone.get("nodes").is_some_and(Setting::is_true);
-        let nodes = told.cluster.nodes.iter().filter(|node| with_nodes && node.network.fixed.is_some());
-        // The name server's own name has an address in every zone.
-        let own: BTreeSet<&str> =
-            nodes.map(|node| node.name.as_str()).chain([told.node.name.as_str()]).collect();
-        for node in own {
-            let absolute = format!("{node}.{}", reading.origin);
-            if absolute.len() > LONGEST {
-                let message =
-                    format!("`{node}` in the zone `{}` has more than {LONGEST} characters", reading.origin);
-                reading
-                    .faults
-                    .push(refused(&name.span, message).help("give the zone, or the node, a shorter name"));
-            }
-            let owner = reading.owners.entry(absolute).or_default();
-            (owner.address, owner.other) = (true, Some(&name.span));
+        let longest = reading.nodes.into_iter().flatten().max_by_key(|node| node.len());
+        let longest = longest
+            .map_or(reading.own, |node| if node.len() > reading.own.len() { node } else { reading.own });
+        if longest.len() + 1 + reading.origin.len() > LONGEST {
+            let message =
+                format!("`{longest}` in the zone `{}` has more than {LONGEST} characters", reading.origin);
+            reading
+                .faults
+                .push(refused(&name.span, message).help("give the zone, or the node, a shorter name"));
         }
         for record in field(zone, "records").map(Setting::list).unwrap_or_default() {
             reading.record(record);
@@ -132,7 +134,8 @@ impl<'a> Zone<'a> {
     /// Faults that only the whole zone has.
     fn together(&mut self) {
         for (name, owner) in &self.owners {
-            if let (Some((_, place)), Some(other)) = (&owner.alias, owner.other) {
+            let other = owner.other.or_else(|| self.is_node(name).then_some(self.place));
+            if let (Some((_, place)), Some(other)) = (&owner.alias, other) {
                 let message = format!("`{name}` is an alias, and there are other records of it");
                 let fault = refused(place, message).also(other, "here");
                 self.faults.push(fault.help(
@@ -151,8 +154,17 @@ impl<'a> Zone<'a> {
         }
     }
 
+    /// The overlay writes an address of it: that of a node.
+    fn is_node(&self, name: &str) -> bool {
+        let label = name.strip_suffix(self.origin).and_then(|inner| inner.strip_suffix('.'));
+        label.is_some_and(|label| label == self.own || self.nodes.is_some_and(|nodes| nodes.contains(label)))
+    }
+
     /// The name has an address of its own, or by a wildcard.
     fn addressed(&self, name: &str) -> bool {
+        if self.is_node(name) {
+            return true;
+        }
         if let Some(owner) = self.owners.get(name) {
             return owner.address;
         }
