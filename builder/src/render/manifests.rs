@@ -95,14 +95,22 @@ fn fault(file: &File, reason: &str) -> Error {
     Error::Manifest { path: file.path.clone(), reason: reason.to_owned() }
 }
 
+/// A cluster may have thousands of nodes, and an object each; the text is a template's of this machine.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_documents: 1 << 16, max_nodes: 1 << 24, max_events: 1 << 25 },
+    }
+}
+
 /// The objects of a file.
 fn objects(file: &File) -> Result<Vec<Value>, String> {
-    let documents = serde_saphyr::from_multiple::<Value>(&file.text).map_err(|error| {
-        // The parser shows the lines around a fault, and those may hold a secret.
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        if file.secret { "it is no YAML".to_owned() } else { format!("it is no YAML: {first}") }
-    })?;
+    let documents =
+        serde_saphyr::from_multiple_with_options::<Value>(&file.text, options()).map_err(|error| {
+            // The parser shows the lines around a fault, and those may hold a secret.
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            if file.secret { "it is no YAML".to_owned() } else { format!("it is no YAML: {first}") }
+        })?;
     let mut objects = Vec::new();
     for document in documents.into_iter().filter(|document| !document.is_null()) {
         match document["kind"].as_str() {
@@ -250,6 +258,21 @@ mod tests {
         assert_eq!(manifest.once.len(), 2);
         assert_eq!(manifest.once[1].after_node.as_deref(), Some("a"));
         assert_eq!(manifest.once[1].object["metadata"], serde_json::json!({"name": "a", "namespace": "b"}));
+    }
+
+    #[test]
+    fn a_cluster_may_be_large() {
+        let one = |at: usize| {
+            let disks: String =
+                (0..12).map(|disk| format!("    d{disk}: {{path: /a, tags: [a, b], on: true}}\n")).collect();
+            format!(
+                "---\napiVersion: longhorn.io/v1beta2\nkind: Node\nmetadata: {{name: n{at}}}\nspec:\n  disks:\n{disks}"
+            )
+        };
+        let text: String = (0..2000).map(one).collect();
+        let files = arranged(vec![file(FOLDER, "own.yaml", &text)], None).expect("arranged");
+        let manifest = Manifest::parse(files[0].text.as_bytes()).expect("a manifest");
+        assert_eq!(manifest.once.len(), 2000);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const WORD: &str = "manifests";
 /// First and longest wait between two looks.
 const WAITS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// What has not come for so long is looked for less often.
+const LONG: (Duration, Duration) = (Duration::from_secs(1800), Duration::from_secs(120));
 /// A wait that lasts is told again after this. It may last for weeks: a node that is still in its box.
 const AGAIN: Duration = Duration::from_secs(3600);
 /// As long as k3s may take to start without a word from here.
@@ -150,7 +152,7 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let began = Instant::now();
-        let mut wait = WAITS.0;
+        let (mut wait, mut moved) = (WAITS.0, began);
         let mut told: Option<(Vec<String>, Instant)> = None;
         loop {
             let before = self.settled.len();
@@ -170,7 +172,12 @@ impl<'a> Work<'a> {
             if told.as_ref().is_some_and(|(waits, _)| waits.is_empty()) && self.report.laid.is_empty() {
                 return Ok(());
             }
-            wait = if self.settled.len() > before { WAITS.0 } else { (wait * 2).min(WAITS.1) };
+            if self.settled.len() > before {
+                (wait, moved) = (WAITS.0, Instant::now());
+            } else {
+                let long = moved.elapsed() >= self.around.shorter(LONG.0);
+                wait = (wait * 2).min(if long { LONG.1 } else { WAITS.1 });
+            }
             std::thread::sleep(self.around.shorter(wait));
         }
     }
