@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub const PATH: &str = "kiln/handoff.json";
 /// Where the booted system finds a copy of it, readable by root alone.
 pub const RUNTIME_PATH: &str = "/run/kiln/handoff.json";
+/// Where cloud-init finds its documents: copied there, at each boot, from the seed of the disk that was booted.
+pub const SEED_FOLDER: &str = "/run/kiln/seed";
 /// The only version that this code writes and reads.
 pub const VERSION: u32 = 2;
 /// No honest document is larger; more bytes than this are refused unread.

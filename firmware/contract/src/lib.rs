@@ -1,5 +1,6 @@
 //! What the builder and the device must agree on. Both sides compile this crate; neither repeats a word of it.
 
+pub mod addresses;
 pub mod choose;
 pub mod cmdline;
 pub mod credentials;

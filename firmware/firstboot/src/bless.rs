@@ -1,7 +1,8 @@
 //! Taking the counter off the boot entry once a boot has proved good (systemd, Automatic Boot Assessment): until then
 //! the loader counts tries in the file's name, `kiln+3.efi`, `kiln+2-1.efi`, and after the last prefers another entry.
 
-use crate::{DEV, SYSFS, disks, efi, sys};
+use crate::booted::{self, Chosen};
+use crate::{DEV, SYSFS, efi, sys};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -11,17 +12,13 @@ const MOUNT_POINT: &str = "/run/kiln/esp";
 /// Renames the booted entry to its name without a counter. Nothing to do when the loader does not count.
 pub(crate) fn keep_booted_entry() -> io::Result<()> {
     let variables = Path::new(efi::VARIABLES);
-    let (Some(counted), Some(esp)) = (efi::counted_entry(variables), efi::booted_esp(variables)) else {
-        return Ok(());
-    };
+    let Some(counted) = efi::counted_entry(variables) else { return Ok(()) };
     let Some(plain) = without_counter(&counted) else { return Ok(()) };
-    let partition = disks::scan(Path::new(SYSFS), Path::new(DEV))
-        .into_iter()
-        .flat_map(|disk| disk.partitions)
-        .find(|partition| partition.guid == esp)
-        .ok_or_else(|| io::Error::other(format!("the ESP {esp} is not there")))?;
+    let gone = || io::Error::other("the disk that was booted is not there");
+    let chosen = Chosen::read(Path::new(booted::PATH)).ok_or_else(gone)?;
+    let device = chosen.device((Path::new(SYSFS), Path::new(DEV)), chosen.esp).ok_or_else(gone)?;
     fs::create_dir_all(MOUNT_POINT)?;
-    sys::mount(&format!("/dev/{}", partition.name), MOUNT_POINT, "vfat", (sys::quiet(), "umask=0077"))?;
+    sys::mount(&device.to_string_lossy(), MOUNT_POINT, "vfat", (sys::quiet(), "umask=0077"))?;
     let renamed = rename(Path::new(MOUNT_POINT), &counted, &plain);
     sys::unmount(MOUNT_POINT)?;
     renamed

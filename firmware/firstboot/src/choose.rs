@@ -52,6 +52,22 @@ pub(crate) fn booted(disks: &[Disk], esp: Option<Uuid>) -> Result<Booted, Reason
     Ok(Booted { disk: disk.clone(), esp: esp.clone(), seed: seed.clone() })
 }
 
+/// Copies of partitions of the booted disk on other disks, as `sdb2 (CIDATA)`: what is looked for by such a GUID may be
+/// either. `own` is the booted disk's name.
+pub(crate) fn copies(disks: &[Disk], own: &str, handoff: &Handoff) -> Vec<String> {
+    let ours = &handoff.partitions;
+    let ours = [
+        (ours.esp, types::LABEL_ESP),
+        (ours.cidata, types::LABEL_CIDATA),
+        (ours.root_a, types::LABEL_ROOT_A),
+        (ours.root_b, types::LABEL_ROOT_B),
+        (ours.state, types::LABEL_STATE),
+    ];
+    let others = disks.iter().filter(|disk| disk.name != own).flat_map(|disk| &disk.partitions);
+    let what = |guid: Uuid| ours.iter().find(|(our, _)| *our == guid).map(|(_, label)| *label);
+    others.filter_map(|other| Some(format!("{} ({})", other.name, what(other.guid)?))).collect()
+}
+
 /// The root that the seed names, on the booted disk and nowhere else.
 pub(crate) fn root(booted: &Booted, handoff: &Handoff) -> Result<Partition, Failure> {
     let disk = &booted.disk;
@@ -73,7 +89,7 @@ pub(crate) fn root(booted: &Booted, handoff: &Handoff) -> Result<Partition, Fail
 
 #[cfg(test)]
 mod tests {
-    use super::{Reason, booted, root};
+    use super::{Reason, booted, copies, root};
     use crate::disks::tests::{handoff, kiln_disk, plain_disk};
     use crate::failure::Failure;
     use kiln_contract::partition as types;
@@ -98,6 +114,18 @@ mod tests {
         let disks = [kiln_disk("sda", 1), kiln_disk("sdb", 1)];
         let twins = Reason::Several(vec!["sda".to_owned(), "sdb".to_owned()]);
         assert_eq!(booted(&disks, Some(disks[0].partitions[0].guid)), Err(twins));
+    }
+
+    #[test]
+    fn copies_of_any_of_its_partitions_are_seen() {
+        let mut disks =
+            [kiln_disk("nvme0n1", 1), kiln_disk("sda", 2), plain_disk("sdc"), kiln_disk("sdb", 1)];
+        assert_eq!(copies(&disks[..3], "nvme0n1", &handoff(1)), [""; 0]);
+        let all = copies(&disks, "nvme0n1", &handoff(1));
+        assert_eq!(all, ["sdb1 (ESP)", "sdb2 (CIDATA)", "sdb3 (root-a)"]);
+        // One partition alone was copied.
+        disks[3].partitions.drain(..2);
+        assert_eq!(copies(&disks, "nvme0n1", &handoff(1)), ["sdb3 (root-a)"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::cmdline::CommandLine;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::modules::Modules;
-use crate::{DEV, SYSFS, disks, efi};
+use crate::{DEV, SYSFS, disks, efi, slow};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +15,11 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long nothing may change before a choice counts: disks of one controller come one after the other, and a
 /// second disk with the same GUIDs must be seen before the first is taken.
 const SETTLE: Duration = Duration::from_millis(200);
+/// The same where there is a bus whose devices are found one after the other, by asking port after port.
+const SLOW_SETTLE: Duration = Duration::from_millis(1500);
+/// How long a stick or a card reader may take to show its disks, counted from when the bus found it: the kernel waits a
+/// second before it asks (Linux, kernel-parameters.txt, `usb-storage.delay_use`), and disks behind bridges spin up.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 /// When a line says that the helper is waiting.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -26,16 +31,17 @@ pub(crate) fn booted_disk(
 ) -> Result<Booted, Failure> {
     let esp = efi::booted_esp(Path::new(efi::VARIABLES));
     let start = Instant::now();
-    let (mut seen, mut found, mut changed, mut said) = (Vec::new(), Vec::new(), Instant::now(), false);
+    let (mut seen, mut found, mut said) = (None, Vec::new(), false);
+    let mut changed = Instant::now();
     loop {
         let loaded = load_drivers(Path::new(SYSFS), modules, console);
-        let now = disks::fingerprint(Path::new(SYSFS));
-        if loaded || now != seen {
-            (seen, changed) = (now, Instant::now());
+        let now = (disks::fingerprint(Path::new(SYSFS)), slow::look(Path::new(SYSFS)));
+        if loaded || seen.as_ref() != Some(&now) {
+            (seen, changed) = (Some(now), Instant::now());
             found = disks::scan(Path::new(SYSFS), Path::new(DEV));
         }
         let timed_out = start.elapsed() >= cmdline.disk_timeout;
-        if changed.elapsed() >= SETTLE || timed_out {
+        if is_settled(seen.as_ref().map(|(_, slow)| slow), changed.elapsed()) || timed_out {
             match choose::booted(&found, esp) {
                 Ok(booted) => {
                     console.detail(&format!("{} modules loaded", modules.loaded()));
@@ -54,6 +60,26 @@ pub(crate) fn booted_disk(
             console.milestone(&format!("waiting up to {} s for {what}", cmdline.disk_timeout.as_secs()));
         }
         std::thread::sleep(POLL);
+    }
+}
+
+/// Whether what is there is all that will come soon, when nothing has changed for this long.
+fn is_settled(slow: Option<&slow::Buses>, quiet: Duration) -> bool {
+    match slow {
+        Some(slow) if !slow.waiting.is_empty() => quiet >= DISK_PATIENCE,
+        Some(slow) if !slow.devices.is_empty() => quiet >= SLOW_SETTLE,
+        _ => quiet >= SETTLE,
+    }
+}
+
+/// The last look before anything is written: a copy of the booted disk that came since it was chosen is refused, too.
+pub(crate) fn look_again(booted: &Booted) -> Result<(), Failure> {
+    let disks = disks::scan(Path::new(SYSFS), Path::new(DEV));
+    match choose::booted(&disks, Some(booted.esp.guid)) {
+        Err(reason @ Reason::Several(_)) => {
+            Err(Failure::of_reason(reason, Some(booted.esp.guid), (0, disks)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -86,8 +112,28 @@ fn modalias(device: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::modaliases;
+    use super::{DISK_PATIENCE, SETTLE, SLOW_SETTLE, is_settled, modaliases};
+    use crate::slow::Buses;
     use std::fs;
+    use std::time::Duration;
+
+    /// A twin on a stick, which comes seconds later, must be seen before a choice counts.
+    #[test]
+    fn slow_buses_are_given_time() {
+        let buses = |devices: &[&str], waiting: &[&str]| Buses {
+            devices: devices.iter().map(|name| (*name).to_owned()).collect(),
+            waiting: waiting.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let moment = Duration::from_millis(1);
+        for (slow, after) in [
+            (buses(&[], &[]), SETTLE),
+            (buses(&["usb1"], &[]), SLOW_SETTLE),
+            (buses(&["usb1", "1-1"], &["1-1:1.0"]), DISK_PATIENCE),
+        ] {
+            assert!(!is_settled(Some(&slow), after - moment), "{slow:?}");
+            assert!(is_settled(Some(&slow), after), "{slow:?}");
+        }
+    }
 
     #[test]
     fn every_bus_is_asked() {

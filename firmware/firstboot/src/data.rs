@@ -7,7 +7,7 @@ use crate::luks::{self, Home, Volume};
 use crate::mounts::ROOT;
 use crate::steps::Steps;
 use crate::sys::{self, Flags};
-use crate::{DEV, SYSFS, keys, longhorn, partition, places, units};
+use crate::{DEV, SYSFS, booted, keys, longhorn, partition, places, units};
 use kiln_contract::handoff::Handoff;
 use kiln_contract::machine::{Disk, Machine};
 use kiln_contract::partition as types;
@@ -36,6 +36,9 @@ pub(crate) struct Present<'a> {
     pub(crate) slot: &'a Slot,
     /// Where its key is, when it is encrypted.
     pub(crate) lock: Option<Lock>,
+    /// The kernel's number of its disk, where udev makes links of those: the disk that was looked at, and no copy of it that
+    /// comes later.
+    pub(crate) sequence: Option<u64>,
 }
 
 /// Where the key of an encrypted disk is.
@@ -64,7 +67,10 @@ impl<'a> Present<'a> {
 
     /// The partition.
     pub(crate) fn partition(&self) -> String {
-        format!("/dev/disk/by-partuuid/{}", self.slot.partition)
+        match self.sequence {
+            Some(sequence) => booted::link(sequence, 1),
+            None => format!("/dev/disk/by-partuuid/{}", self.slot.partition),
+        }
     }
 
     /// Name below /dev/mapper while it is open.
@@ -137,7 +143,7 @@ pub(crate) fn commit<'a>(
                 mend(steps, disk)?;
                 lock(steps, disk, found)?
             };
-            Ok(Present { lock, ..found })
+            Ok(Present { lock, sequence: booted::sequence(Path::new(SYSFS), &disk.name), ..found })
         });
         match done {
             Ok(found) => present.push(found),
@@ -149,8 +155,9 @@ pub(crate) fn commit<'a>(
 
 fn find<'a>(handoff: &'a Handoff, place: &Place) -> Result<Present<'a>, Error> {
     let rules = handoff.disks.data.iter().filter(|rule| rule.name == place.rule);
-    let mut slots =
-        rules.flat_map(|rule| rule.slots.iter().map(move |slot| Present { rule, slot, lock: None }));
+    let mut slots = rules.flat_map(|rule| {
+        rule.slots.iter().map(move |slot| Present { rule, slot, lock: None, sequence: None })
+    });
     slots.find(|found| found.slot.name == place.slot).ok_or_else(|| Error::Slot(place.slot.clone()))
 }
 

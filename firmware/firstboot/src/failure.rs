@@ -40,8 +40,8 @@ pub(crate) enum Failure {
     #[error("the seed partition {device} (CIDATA) can't be mounted: {error}")]
     SeedMount { device: String, error: io::Error, disk: Box<Disk> },
     /// The document can't be read.
-    #[error("the seed partition {device} (CIDATA) has no readable {}: {error}", handoff::PATH)]
-    SeedRead { device: String, error: io::Error, disk: Box<Disk> },
+    #[error("the seed partition {device} (CIDATA) has no readable {path}: {error}")]
+    SeedRead { device: String, path: &'static str, error: io::Error, disk: Box<Disk> },
     /// The document is not good.
     #[error("{} on {device} (CIDATA) can't be used: {error}", handoff::PATH)]
     Handoff { device: String, error: handoff::Error, disk: Box<Disk> },

@@ -76,8 +76,10 @@ mod tests {
         handoff.disks.data = vec![rule("sdf", 3)];
         let rule = &handoff.disks.data[0];
         let told = |order: &[usize]| {
-            let present: Vec<Present<'_>> =
-                order.iter().map(|slot| Present { rule, slot: &rule.slots[*slot], lock: None }).collect();
+            let present: Vec<Present<'_>> = order
+                .iter()
+                .map(|slot| Present { rule, slot: &rule.slots[*slot], lock: None, sequence: None })
+                .collect();
             let plan = Plan { disks: Vec::new(), problems: Vec::new() };
             outcome(&handoff, plan, &present).default_disks_config.unwrap()
         };

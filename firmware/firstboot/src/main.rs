@@ -6,6 +6,7 @@
 
 mod bless;
 mod block;
+mod booted;
 mod bounded;
 mod chap;
 mod choose;
@@ -20,6 +21,7 @@ mod factory;
 mod failure;
 mod format;
 mod handed;
+mod identity;
 mod inventory;
 mod join;
 mod kernel;
@@ -39,6 +41,8 @@ mod record;
 mod report;
 mod rescue;
 mod seed;
+mod seeded;
+mod slow;
 mod state;
 mod steps;
 mod stock;
@@ -51,6 +55,7 @@ mod units;
 mod verify;
 mod volumes;
 
+use booted::Chosen;
 use cmdline::CommandLine;
 use console::Console;
 use failure::Failure;
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Some("report") => report::run(),
         Some("probe") => probe::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("disks") => verify::run(),
+        Some("seeded") => seeded::run(),
         Some("data-disks") => stock::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("settle") => join::settle(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("join") => join::run(&std::env::args().skip(2).collect::<Vec<_>>()),
@@ -117,6 +123,10 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
         Ok::<_, Failure>((booted, found))
     })?;
     let handoff = seed::read(&booted)?;
+    let chosen = Chosen::of(&booted, Path::new(SYSFS));
+    chosen
+        .write(Path::new(booted::PATH))
+        .map_err(|error| Failure::Root { what: "keep in /run which disk was booted".to_owned(), error })?;
     let root = choose::root(&booted, &handoff)?;
     steps.note("seed", "", &format!("node {} of cluster {}", handoff.node.name, handoff.cluster.name));
 
@@ -129,12 +139,15 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
         let found = survey::in_words(&seen);
         Ok::<_, Failure>((seen, found))
     })?;
+    // Up to here nothing was written. A copy of the booted disk may have come meanwhile.
+    coldplug::look_again(&booted)?;
     let plan = decide(steps, &cmdline, (&machine, plan), &own);
 
     let device = state::commit(steps, (&booted, &own), &handoff)?;
     steps.run("mount", "", |steps| {
         mounts::root(&root)?;
         mounts::var(steps, &device)?;
+        mounts::seeded(steps)?;
         mounts::etc()?;
         mounts::machine_id(&handoff.node.machine_id)?;
         let found = format!("root {} read-only, /var on {}, /etc overlaid", root.name, device.display());
@@ -144,7 +157,7 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
     let present = data::commit(steps, (&handoff, &plan), &machine, &again);
     mounts::data(&handoff, &present)?;
-    volumes::hand_on(&handoff, own.swap, &present)?;
+    volumes::hand_on(&handoff, own.swap.map(|number| (&chosen, number)), &present)?;
 
     let wrote = !own.changes.is_empty() || own.format_state || plan.writes();
     leave::behind(steps, &handoff, (plan, &present), wrote)?;

@@ -8,7 +8,7 @@ use crate::state;
 use crate::steps::Steps;
 use crate::switch::SYSTEMD;
 use crate::sys::{self, Flags};
-use crate::{places, units};
+use crate::{places, seeded, units};
 use kiln_contract::handoff::Handoff;
 use std::fs::{self, Permissions};
 use std::io;
@@ -37,6 +37,14 @@ pub(crate) fn var(steps: &mut Steps, device: &Path) -> Result<(), Failure> {
     state::mount(steps, device, &target)?;
     factory::fill(Path::new(&format!("{ROOT}/usr/share/factory/var")), Path::new(&target))
         .map_err(step("fill /var from /usr/share/factory/var"))
+}
+
+/// Undoes what a first boot left half done. Before /etc is overlaid: most of it is there.
+pub(crate) fn seeded(steps: &mut Steps) -> Result<(), Failure> {
+    if seeded::begin(Path::new(ROOT)).map_err(step("undo what a boot that was cut short left in /var"))? {
+        steps.note("seed", "", "the first boot was cut short: what the seed says is done anew");
+    }
+    Ok(())
 }
 
 /// Makes the mount points of all data disks, and has systemd mount those that are there.
@@ -78,7 +86,8 @@ pub(crate) fn machine_id(id: &str) -> Result<(), Failure> {
         fs::write(&new, &text)?;
         fs::set_permissions(&new, Permissions::from_mode(0o444))?;
         fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, &path)
+        fs::rename(&new, &path)?;
+        fs::File::open(Path::new(&path).parent().unwrap_or(Path::new(ROOT)))?.sync_all()
     };
     write().map_err(step("write /etc/machine-id"))
 }

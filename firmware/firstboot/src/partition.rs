@@ -71,7 +71,8 @@ pub(crate) fn device(disk: &str, number: u32) -> Result<PathBuf, Error> {
     }
 }
 
-fn name(sysfs: &Path, disk: &str, number: u32) -> Option<String> {
+/// The kernel's name of a disk's partition.
+pub(crate) fn name(sysfs: &Path, disk: &str, number: u32) -> Option<String> {
     let entries = fs::read_dir(sysfs.join("class/block").join(disk)).ok()?;
     let mut partitions = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let wanted = number.to_string();

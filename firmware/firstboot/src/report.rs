@@ -1,10 +1,12 @@
 //! `kiln-firstboot report`: under systemd, at the end of the boot, the node's own judgement of itself.
 
 use crate::console::Console;
+use crate::identity::{self, Said};
 use crate::{port, record, sys, verify};
 use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -16,9 +18,15 @@ const LINES: &str = "-n8";
 /// A lease may come after the boot's end; a report without addresses is worth less than one a little later.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for the end of the boot, reports, and is done. Fails only when there was nobody to tell.
+/// The unit that runs this.
+const UNIT: &str = "kiln-report.service";
+/// systemd's word for a system in which a unit has failed.
+const DEGRADED: &str = "degraded";
+
+/// Waits for the end of the boot, reports, and is done. Fails when there was nobody to tell, and when the node is not the one
+/// whose disk was booted: the system is degraded then, for everybody who asks.
 pub(crate) fn run() -> ExitCode {
-    let report = collect(wait_for_boot());
+    let (report, is_itself) = collect(wait_for_boot());
     if report.is_healthy()
         && let Err(error) = crate::bless::keep_booted_entry()
     {
@@ -42,7 +50,7 @@ pub(crate) fn run() -> ExitCode {
             eprintln!("kiln-firstboot: {}: {error}", port.display());
         }
     }
-    ExitCode::SUCCESS
+    if is_itself { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// `systemctl is-system-running --wait`, but not for ever.
@@ -65,26 +73,46 @@ fn wait_for_boot() -> String {
     if state.trim().is_empty() { "unknown".to_owned() } else { state.trim().to_owned() }
 }
 
-fn collect(state: String) -> Report {
-    let failed_units =
+/// The report, and whether the node is the one that it is to be.
+fn collect(mut state: String) -> (Report, bool) {
+    let mut failed_units =
         units(&output("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]));
     let mut reasons: Vec<String> = failed_units.iter().flat_map(|unit| reasons(unit)).collect();
     if state == "starting" {
         let jobs = output("systemctl", &["list-jobs", "--no-legend", "--no-pager"]);
         reasons.extend(jobs.lines().map(|job| format!("waiting: {}", job.trim())));
     }
-    let first_line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    Report {
-        node: first_line("/proc/sys/kernel/hostname"),
+    let handoff = identity::handoff(Path::new("/"));
+    let wanted = identity::addresses(Path::new("/"));
+    let said = identity::said(wait_for_addresses(&wanted));
+    let mut others = match &handoff {
+        Ok(handoff) => identity::differences(&said, (handoff, &wanted)),
+        Err(error) => vec![error.clone()],
+    };
+    // They may have come since kiln-disks.service looked.
+    others.extend(verify::copies());
+    let is_itself = others.is_empty();
+    if !is_itself {
+        // This unit fails with it.
+        failed_units.push(UNIT.to_owned());
+        reasons.extend(others.into_iter().map(|other| format!("{UNIT}: {other}")));
+        if state == "running" {
+            DEGRADED.clone_into(&mut state);
+        }
+    }
+    let Said { name, machine_id, addresses } = said;
+    let report = Report {
+        node: name,
         state,
         failed_units,
         reasons,
-        machine_id: first_line("/etc/machine-id"),
-        addresses: wait_for_addresses(),
+        machine_id,
+        addresses,
         host_keys: host_keys(Path::new("/etc/ssh")),
         record: record::of_this_boot(Path::new("/"), Path::new("/proc")).ok(),
         uptime_seconds: (sys::uptime().as_secs_f64() * 100.0).round() / 100.0,
-    }
+    };
+    (report, is_itself)
 }
 
 /// Standard output; empty when the command is not there.
@@ -111,13 +139,14 @@ fn journal(unit: &str) -> Vec<String> {
     text.lines().map(|line| format!("{unit}: {line}")).collect()
 }
 
-/// The addresses, once there is one or none can be expected any more.
-fn wait_for_addresses() -> Vec<String> {
+/// The addresses, once there is one, of those that are wanted if any are, or none can be expected any more.
+fn wait_for_addresses(wanted: &[IpAddr]) -> Vec<String> {
     let start = Instant::now();
     loop {
         let addresses = addresses(&output("ip", &["-j", "addr", "show", "scope", "global"]));
-        if !addresses.is_empty() || !has_link(Path::new(crate::SYSFS)) || start.elapsed() >= ADDRESS_PATIENCE
-        {
+        let is_there =
+            if wanted.is_empty() { !addresses.is_empty() } else { identity::has_any(&addresses, wanted) };
+        if is_there || !has_link(Path::new(crate::SYSFS)) || start.elapsed() >= ADDRESS_PATIENCE {
             return addresses;
         }
         std::thread::sleep(Duration::from_millis(500));

@@ -81,7 +81,9 @@ fn work(words: &[String]) -> Result<Vec<String>, Error> {
     let shown = table(&machine, &plan);
     let plan = consent::decide(&mut steps, (&machine, plan), &shown, COUNTDOWN);
     let again = |name: &str| inventory::look(Path::new(SYSFS), Path::new(DEV), name);
-    let present = data::commit(&mut steps, (&handoff, &plan), &machine, &again);
+    let mut present = data::commit(&mut steps, (&handoff, &plan), &machine, &again);
+    // Older udevs have no such links to partitions (systemd 252, 60-persistent-storage.rules).
+    present.iter_mut().for_each(|disk| disk.sequence = None);
     let leave = |what| move |error| Error::Leave { what, error };
     mount(&handoff, &present).map_err(leave("mount the data disks"))?;
     leave::hand_on(&handoff).map_err(leave("keep the handoff document in /run"))?;

@@ -1,7 +1,7 @@
 //! `kiln-firstboot disks`: under systemd, what the first boot could not do becomes a unit that has failed, so that
 //! the node is degraded and its report carries the reasons.
 
-use crate::record;
+use crate::{DEV, SYSFS, booted, identity, record};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,9 +10,17 @@ pub(crate) const UNIT: &str = "kiln-disks.service";
 
 /// Says every problem of this boot; fails when there is one.
 pub(crate) fn run() -> ExitCode {
-    let problems = problems(Path::new("/"), Path::new("/proc"));
+    let mut problems = problems(Path::new("/"), Path::new("/proc"));
+    problems.extend(copies());
     problems.iter().for_each(|problem| eprintln!("{problem}"));
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Copies of the booted disk that are there by now.
+pub(crate) fn copies() -> Vec<String> {
+    let devices = (Path::new(SYSFS), Path::new(DEV));
+    identity::handoff(Path::new("/"))
+        .map_or_else(|_| Vec::new(), |handoff| identity::copies(devices, Path::new(booted::PATH), &handoff))
 }
 
 /// The problems of this boot by its record; a record that is missing is one.

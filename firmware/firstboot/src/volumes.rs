@@ -1,6 +1,7 @@
 //! systemd units and settings of what lies between a device and its use: opening encrypted data disks, turning on swap.
 //! Written to /run at each boot, as those of mounts are.
 
+use crate::booted::Chosen;
 use crate::data::{Lock, Present};
 use crate::failure::Failure;
 use crate::keys;
@@ -8,7 +9,6 @@ use crate::luks;
 use crate::units::{self, escape_path};
 use kiln_contract::handoff::Handoff;
 use kiln_contract::memory::Zram;
-use kiln_contract::policy::{Swap, System};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -21,11 +21,18 @@ const SWAP: &str = "kiln.swap";
 const PROGRAM: &str = "/usr/bin/systemd-cryptsetup";
 
 /// Writes all of them. A swap partition that is not there is not waited for.
-pub(crate) fn hand_on(handoff: &Handoff, swap: Option<u32>, present: &[Present<'_>]) -> Result<(), Failure> {
+pub(crate) fn hand_on(
+    handoff: &Handoff,
+    swap: Option<(&Chosen, u32)>,
+    present: &[Present<'_>],
+) -> Result<(), Failure> {
     let folder = Path::new(units::FOLDER);
     let write = || -> io::Result<()> {
-        if swap.is_some() {
-            write_swap(folder, &handoff.disks.system)?;
+        if let (Some((chosen, number)), Some(wanted)) = (swap, &handoff.disks.system.swap) {
+            // Where the kernel does not count disks, by the GUID.
+            let by_guid = || format!("/dev/disk/by-partuuid/{}", wanted.partition);
+            let partition = chosen.link(number).unwrap_or_else(by_guid);
+            write_swap(folder, &partition, handoff.disks.system.encrypt.is_some())?;
         }
         write_openers(folder, present.iter())?;
         write_zram(Path::new(ZRAM_FOLDER), handoff.memory.zram)
@@ -61,20 +68,18 @@ fn write_openers<'a>(folder: &Path, present: impl Iterator<Item = &'a Present<'a
 }
 
 /// Writes the units that turn on the swap partition: with an encrypted state partition under a key of this boot alone.
-fn write_swap(folder: &Path, system: &System) -> io::Result<()> {
-    let Some(Swap { partition, .. }) = &system.swap else { return Ok(()) };
-    let partition = format!("/dev/disk/by-partuuid/{partition}");
-    let (source, order) = if system.encrypt.is_some() {
+fn write_swap(folder: &Path, partition: &str, encrypt: bool) -> io::Result<()> {
+    let (source, order) = if encrypt {
         let attach =
             format!("{SWAP} {partition} /dev/urandom plain,cipher=aes-xts-plain64,size=512,sector-size=4096");
         let volume = luks::opened(SWAP).display().to_string();
-        let text = opening("Encrypted swap partition", (SWAP, &partition), &attach);
+        let text = opening("Encrypted swap partition", (SWAP, partition), &attach);
         let text = format!("{text}ExecStartPost=/usr/lib/systemd/systemd-makefs swap {volume}\n");
         let unit = unit_of(SWAP);
         write(folder, &unit, (&text, "cryptsetup.target.wants"))?;
         (volume, format!("Requires={unit}\nAfter={unit}\n"))
     } else {
-        (partition, String::new())
+        (partition.to_owned(), String::new())
     };
     let text = format!("[Unit]\nDescription=Swap partition\n{order}\n[Swap]\nWhat={source}\n");
     write(folder, &format!("{}.swap", escape_path(&source)), (&text, "swap.target.wants"))
@@ -119,12 +124,10 @@ mod tests {
     use crate::data::tests::rule;
     use crate::data::{Lock, Present};
     use kiln_contract::memory::Zram;
-    use kiln_contract::policy::{Encryption, Key, Swap, System};
     use std::fs;
     use std::path::Path;
-    use uuid::Uuid;
 
-    const ID: Uuid = Uuid::from_u128(1);
+    const PARTITION: &str = "/dev/disk/by-diskseq/7-part6";
 
     fn read(folder: &Path, name: &str) -> String {
         fs::read_to_string(folder.join(name)).unwrap()
@@ -135,8 +138,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rule = rule("sdf", 3);
         let lock = [Some(Lock::Tpm), Some(Lock::File), None];
-        let disks: Vec<Present<'_>> =
-            rule.slots.iter().zip(lock).map(|(slot, lock)| Present { rule: &rule, slot, lock }).collect();
+        let disks: Vec<Present<'_>> = rule
+            .slots
+            .iter()
+            .zip(lock)
+            .map(|(slot, lock)| Present { rule: &rule, slot, lock, sequence: lock.map(|_| 7) })
+            .collect();
         write_openers(folder.path(), disks.iter()).unwrap();
         let wanted: Vec<String> = disks.iter().filter_map(|disk| opener(&disk.source())).collect();
         assert_eq!(
@@ -145,9 +152,9 @@ mod tests {
         );
         let text = read(folder.path(), &wanted[0]);
         for line in [
-            r"BindsTo=dev-disk-by\x2dpartuuid-00000000\x2d0000\x2d0000\x2d0000\x2d000000000101.device",
+            r"BindsTo=dev-disk-by\x2ddiskseq-7\x2dpart1.device",
             "ExecStart=/usr/bin/systemd-cryptsetup attach kiln-sdf-1 \
-             /dev/disk/by-partuuid/00000000-0000-0000-0000-000000000101 - luks,tpm2-device=auto,headless=true",
+             /dev/disk/by-diskseq/7-part1 - luks,tpm2-device=auto,headless=true",
             "ExecStop=/usr/bin/systemd-cryptsetup detach kiln-sdf-1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
@@ -159,26 +166,16 @@ mod tests {
     #[test]
     fn swap_is_plain_or_under_a_key_of_one_boot() {
         let folder = tempfile::tempdir().unwrap();
-        write_swap(folder.path(), &System::default()).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        let mut system = System {
-            swap: Some(Swap { bytes: 1 << 30, partition: ID, filesystem: Uuid::from_u128(2) }),
-            encrypt: None,
-        };
-        write_swap(folder.path(), &system).unwrap();
-        let name = r"dev-disk-by\x2dpartuuid-00000000\x2d0000\x2d0000\x2d0000\x2d000000000001.swap";
-        let want = format!("[Unit]\nDescription=Swap partition\n\n[Swap]\nWhat=/dev/disk/by-partuuid/{ID}\n");
+        write_swap(folder.path(), PARTITION, false).unwrap();
+        let name = r"dev-disk-by\x2ddiskseq-7\x2dpart6.swap";
+        let want = format!("[Unit]\nDescription=Swap partition\n\n[Swap]\nWhat={PARTITION}\n");
         assert_eq!(read(folder.path(), name), want);
         assert_eq!(read(&folder.path().join("swap.target.wants"), name), want);
 
-        system.encrypt = Some(Encryption { luks: Uuid::from_u128(3), key: Key::Auto });
-        write_swap(folder.path(), &system).unwrap();
+        write_swap(folder.path(), PARTITION, true).unwrap();
         let opener = "systemd-cryptsetup@kiln.swap.service";
         let text = read(folder.path(), opener);
-        assert!(
-            text.contains(&format!(" attach kiln.swap /dev/disk/by-partuuid/{ID} /dev/urandom plain,")),
-            "{text}"
-        );
+        assert!(text.contains(&format!(" attach kiln.swap {PARTITION} /dev/urandom plain,")), "{text}");
         assert!(
             text.ends_with("ExecStartPost=/usr/lib/systemd/systemd-makefs swap /dev/mapper/kiln.swap\n"),
             "{text}"

@@ -3,10 +3,11 @@
 
 use super::Around;
 use super::words::{Cause, Trouble};
+use crate::booted::{self, Chosen};
 use crate::chap::{self, Found};
-use crate::sys;
+use crate::{seeded, sys};
 use kiln_contract::credentials;
-use kiln_contract::handoff::{self, Handoff, RUNTIME_PATH};
+use kiln_contract::handoff::{self, Handoff, RUNTIME_PATH, SEED_FOLDER};
 use kiln_contract::join::{AFTER, Join, Seed};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -14,7 +15,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the seed's volume is mounted for the while; root alone looks in.
-const MOUNT_POINT: &str = "/run/kiln/seed";
+const MOUNT_POINT: &str = "/run/kiln/seed-volume";
+/// Labels that NoCloud looks for; where a volume carries them, udev's record of it says so (libblkid's names).
+const LABELS: [&str; 2] = ["E:ID_FS_LABEL=CIDATA", "E:ID_FS_LABEL=cidata"];
 /// Copies of the user-data, of each instance (cloud-init, cloudinit/helpers.py: Paths.lookups) and of this boot
 /// (cloudinit/settings.py: RUN_CLOUD_CONFIG…). None of them is needed again: as long as the seed is there, cloud-init reads
 /// it at every boot, knows the instance by its id (`/var/lib/cloud/data/previous-instance-id`) and writes them anew.
@@ -41,15 +44,18 @@ impl<'a> From<&'a Join> for Left<'a> {
 /// True when a secret lies where it has no business any more: a node that has joined may have been given its seed anew.
 pub(super) fn is_left(around: &Around, left: &Left<'_>) -> bool {
     let unclean = |top: &Path| Ok(compare(top)?.0 == State::Secret || chap::is_in(&top.join(handoff::PATH))?);
-    let seed = match left.seed {
+    let seed: io::Result<bool> = match left.seed {
         Seed::Network => Ok(false),
         Seed::Folder(path) => unclean(&around.path(path)),
-        Seed::Volume => match volume(around).filter(|volume| !is_iso(&volume.device)) {
-            Some(volume) => mounted(around, &volume.device, sys::read_only_data(), |top| {
-                Ok(volume.is_ours(top) && unclean(top)?)
-            }),
-            None => Ok(false),
-        },
+        Seed::Volume => {
+            let volumes = volumes(around).into_iter().filter(|volume| !is_iso(&volume.device));
+            let mut unclean = volumes.map(|volume| {
+                mounted(around, &volume.device, sys::read_only_data(), |top| {
+                    Ok(volume.is_ours(top) && unclean(top)?)
+                })
+            });
+            Ok(unclean.any(|one| one.unwrap_or(false)))
+        }
     };
     left.files.iter().any(|path| around.path(path).exists()) || seed.unwrap_or(false)
 }
@@ -63,6 +69,11 @@ pub(super) fn run(around: &Around, left: &Left<'_>) -> Result<((), String), Trou
         return Err(Trouble::new(Cause::CloudInitRuns, ""));
     }
     written(around)?;
+    // From here on nobody can begin anew: the seed will not have it any more.
+    if around.path("/run/cloud-init/result.json").exists() {
+        seeded::end(&around.root)
+            .map_err(|error| Trouble::new(Cause::NotShredded, format!("/var/lib/kiln: {error}")))?;
+    }
     let seed = seed(around, left)?;
     let copies = copies(around);
     let listed = left.files.iter().map(|path| around.path(path));
@@ -130,19 +141,38 @@ fn seed(around: &Around, left: &Left<'_>) -> Result<String, Trouble> {
         }
         Seed::Folder(path) => clean(&around.path(path)).map_err(|error| failed(path, &error)),
         Seed::Volume => {
-            let Some(volume) = volume(around) else {
+            let volumes = volumes(around);
+            if volumes.is_empty() {
                 return Ok("there is no seed volume any more".to_owned());
-            };
-            let shown = volume.device.display().to_string();
-            if is_iso(&volume.device) {
-                return Ok(format!("the seed {shown} is read-only: take it out"));
             }
-            let work = |top: &Path| {
-                if volume.is_ours(top) { clean(top) } else { Ok(format!("{shown} is another node's seed")) }
-            };
-            mounted(around, &volume.device, sys::quiet(), work).map_err(|error| failed(&shown, &error))
+            let all = volumes.iter().map(|volume| {
+                let shown = volume.device.display().to_string();
+                if is_iso(&volume.device) {
+                    return Ok(format!("the seed {shown} is read-only: take it out"));
+                }
+                let work = |top: &Path| {
+                    if !volume.is_ours(top) {
+                        return Ok(format!("{shown} is another node's seed"));
+                    }
+                    laid(around, top)?;
+                    clean(top)
+                };
+                mounted(around, &volume.device, sys::quiet(), work).map_err(|error| failed(&shown, &error))
+            });
+            Ok(all.collect::<Result<Vec<_>, _>>()?.join("; "))
         }
     }
+}
+
+/// What cloud-init was given in this boot loses its secrets as the volume does, and first: it is gone with the next boot.
+fn laid(around: &Around, top: &Path) -> io::Result<()> {
+    let laid = around.path(SEED_FOLDER).join("user-data");
+    let (State::Clean | State::Secret, after) = compare(top)? else { return Ok(()) };
+    if laid.exists() && fs::read(&laid)? != after {
+        overwrite(&laid)?;
+        fs::write(&laid, after)?;
+    }
+    Ok(())
 }
 
 /// The volume that a seed is on.
@@ -162,21 +192,33 @@ impl Volume {
     }
 }
 
-/// The booted disk's own seed where Kiln built it, else what NoCloud looks for.
-fn volume(around: &Around) -> Option<Volume> {
+/// The seed of the disk that was booted, where Kiln built it. Else all that NoCloud takes for one, since a label may be on several:
+/// whose each is, only the volume itself says.
+fn volumes(around: &Around) -> Vec<Volume> {
     let handoff = fs::read(around.path(RUNTIME_PATH)).ok().and_then(|bytes| Handoff::parse(&bytes).ok());
-    let disk = |name: &str| around.path("/dev/disk").join(name);
-    // A stock image is told of the document's partitions, too, and has none of them.
-    let partitions = handoff.as_ref().map(|handoff| &handoff.partitions);
-    let built = partitions.filter(|its| {
-        [its.root_a, its.root_b].iter().any(|root| disk(&format!("by-partuuid/{root}")).exists())
-    });
-    let names = match built {
-        Some(its) => vec![format!("by-partuuid/{}", its.cidata)],
-        None => vec!["by-label/CIDATA".to_owned(), "by-label/cidata".to_owned()],
+    let (sysfs, dev) = (around.path("/sys"), around.path("/dev"));
+    let mut devices = match Chosen::read(&around.path(booted::PATH)) {
+        Some(chosen) => chosen.device((&sysfs, &dev), chosen.seed).into_iter().collect(),
+        None => labelled(around, (&sysfs, &dev)),
     };
-    let device = names.iter().map(|name| disk(name)).find(|path| path.exists())?;
-    Some(Volume { device, handoff })
+    devices.sort();
+    devices.dedup();
+    devices.into_iter().map(|device| Volume { device, handoff: handoff.clone() }).collect()
+}
+
+/// Devices with the label: udev makes a link to one of them only, and keeps a record of each (sd-device(3)).
+fn labelled(around: &Around, (sysfs, dev): (&Path, &Path)) -> Vec<PathBuf> {
+    let links = ["CIDATA", "cidata"].map(|label| dev.join("disk/by-label").join(label));
+    let links = links.into_iter().filter_map(|link| link.canonicalize().ok());
+    let names = fs::read_dir(sysfs.join("class/block")).into_iter().flatten().flatten();
+    let recorded = names.filter_map(|entry| {
+        let number = fs::read_to_string(entry.path().join("dev")).ok()?;
+        let record = around.path("/run/udev/data").join(format!("b{}", number.trim()));
+        let record = fs::read_to_string(record).ok()?;
+        let is_labelled = record.lines().any(|line| LABELS.contains(&line));
+        is_labelled.then(|| dev.join(entry.file_name()))
+    });
+    links.chain(recorded).collect()
 }
 
 /// ECMA-119, section 8: the first volume descriptor is sector 16, its identifier the bytes after the first.
@@ -265,7 +307,8 @@ fn clean_user_data(top: &Path) -> io::Result<State> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Left, is_iso, run, shred, volume};
+    use super::{Left, is_iso, run, shred, volumes};
+    use crate::booted::tests::appear;
     use crate::join::tests::{around, document};
     use crate::join::words::Cause;
     use kiln_contract::join::Seed;
@@ -364,45 +407,87 @@ mod tests {
         );
         assert!(gone.iter().all(|path| !path.exists()));
         assert!(kept.exists() && status.exists());
+        // A later boot must not begin anew: what the seed said is nowhere else any more.
+        assert!(root.path().join("var/lib/kiln/seeded").exists());
         assert!(run(&around, &Left::from(&join)).unwrap().1.starts_with("0 files"));
     }
 
+    const HANDOFF: &str = r#"{"version":2,"cluster":{"id":"00000000-0000-0000-0000-000000000001","name":"demo"},
+        "node":{"name":"k3s2","machine_id":"0123456789abcdef0123456789abcdef"},"partitions":{
+        "esp":"00000000-0000-0000-0000-000000000002","cidata":"00000000-0000-0000-0000-000000000003",
+        "root_a":"00000000-0000-0000-0000-000000000004","root_b":"00000000-0000-0000-0000-000000000005",
+        "state":"00000000-0000-0000-0000-000000000006","state_filesystem":"00000000-0000-0000-0000-000000000007"}}"#;
+
+    /// On a system that Kiln did not build: whatever has the label, and of them those that are this node's.
     #[test]
-    fn the_volume_is_the_booted_disks_or_the_labelled_one() {
+    fn all_labelled_volumes_are_looked_at_and_only_ours_is_touched() {
         let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
         let around = around(root.path());
-        let found = || volume(&around).map(|volume| volume.device);
-        assert_eq!(found(), None);
-        let label = root.path().join("dev/disk/by-label");
-        fs::create_dir_all(&label).unwrap();
-        fs::write(label.join("cidata"), "").unwrap();
-        assert_eq!(found().unwrap(), label.join("cidata"));
-        let handoff = r#"{"version":2,"cluster":{"id":"00000000-0000-0000-0000-000000000001","name":"demo"},
-            "node":{"name":"k3s2","machine_id":"0123456789abcdef0123456789abcdef"},"partitions":{
-            "esp":"00000000-0000-0000-0000-000000000002","cidata":"00000000-0000-0000-0000-000000000003",
-            "root_a":"00000000-0000-0000-0000-000000000004","root_b":"00000000-0000-0000-0000-000000000005",
-            "state":"00000000-0000-0000-0000-000000000006","state_filesystem":"00000000-0000-0000-0000-000000000007"}}"#;
-        fs::create_dir_all(root.path().join("run/kiln")).unwrap();
-        fs::write(root.path().join("run/kiln/handoff.json"), handoff).unwrap();
-        // On a stock image the same volume, if it is this node's.
-        assert_eq!(found().unwrap(), label.join("cidata"));
+        let found = || {
+            let names = volumes(&around).into_iter().map(|volume| volume.device);
+            names.map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(), [""; 0]);
+        for (name, number, record) in [
+            ("sda1", "8:1", "E:ID_FS_TYPE=vfat\nE:ID_FS_LABEL=CIDATA\n"),
+            ("sdb", "8:16", "E:ID_FS_LABEL=cidata\n"),
+            ("sdc", "8:32", "E:ID_FS_LABEL=CIDATA-old\n"),
+        ] {
+            put(&format!("sys/class/block/{name}/dev"), &format!("{number}\n"));
+            put(&format!("run/udev/data/b{number}"), record);
+            put(&format!("dev/{name}"), "");
+        }
+        fs::create_dir_all(root.path().join("dev/disk/by-label")).unwrap();
+        std::os::unix::fs::symlink("../../sdb", root.path().join("dev/disk/by-label/cidata")).unwrap();
+        assert_eq!(found(), ["sda1", "sdb"]);
+
+        put("run/kiln/handoff.json", HANDOFF);
         let seed = root.path().join("seed");
         fs::create_dir_all(seed.join("kiln")).unwrap();
         let is_ours = |text: &str| {
             fs::write(seed.join("kiln/handoff.json"), text).unwrap();
-            volume(&around).unwrap().is_ours(&seed)
+            volumes(&around)[0].is_ours(&seed)
         };
-        assert!(is_ours(handoff));
-        assert!(!is_ours(&handoff.replace("k3s2", "k3s1")));
-        assert!(!is_ours(&handoff.replace("000000000001", "000000000009")));
+        assert!(is_ours(HANDOFF));
+        assert!(!is_ours(&HANDOFF.replace("k3s2", "k3s1")));
+        assert!(!is_ours(&HANDOFF.replace("000000000001", "000000000009")));
         assert!(!is_ours("{"));
-        // On Kiln's image any other disk's seed is another machine's.
-        let own = root.path().join("dev/disk/by-partuuid");
-        fs::create_dir_all(&own).unwrap();
-        fs::write(own.join("00000000-0000-0000-0000-000000000004"), "").unwrap();
-        assert_eq!(found(), None);
-        fs::write(own.join("00000000-0000-0000-0000-000000000003"), "").unwrap();
-        assert_eq!(found().unwrap(), own.join("00000000-0000-0000-0000-000000000003"));
+    }
+
+    /// On Kiln's image it is the disk that was booted, whatever carries the same label or GUID.
+    #[test]
+    fn the_volume_is_the_booted_disks() {
+        let root = tempfile::tempdir().unwrap();
+        let around = around(root.path());
+        let chosen = r#"{"disk":"sda","sequence":7,"esp":1,"seed":2}"#;
+        fs::create_dir_all(root.path().join("run/kiln")).unwrap();
+        fs::write(root.path().join("run/kiln/booted.json"), chosen).unwrap();
+        let label = root.path().join("dev/disk/by-label");
+        fs::create_dir_all(&label).unwrap();
+        fs::write(label.join("CIDATA"), "").unwrap();
+        assert!(volumes(&around).is_empty());
+        appear(&root.path().join("sys"), "sda", 8);
+        appear(&root.path().join("sys"), "sdb", 7);
+        let found: Vec<_> = volumes(&around).into_iter().map(|volume| volume.device).collect();
+        assert_eq!(found, [root.path().join("dev/sdb2")]);
+    }
+
+    #[test]
+    fn what_this_boot_was_given_is_cleaned_with_the_volume() {
+        let root = tempfile::tempdir().unwrap();
+        let top = root.path().join("seed");
+        seed(&top);
+        let given = root.path().join("run/kiln/seed");
+        fs::create_dir_all(&given).unwrap();
+        fs::write(given.join("user-data"), SECRET).unwrap();
+        super::laid(&around(root.path()), &top).unwrap();
+        assert_eq!(fs::read_to_string(given.join("user-data")).unwrap(), "#cloud-config\n");
+        assert_eq!(fs::read_to_string(top.join("user-data")).unwrap(), SECRET);
     }
 
     #[test]
