@@ -59,6 +59,34 @@ fn every_bad_file_gets_its_words() {
     }
 }
 
+/// What lies below a disk's place can't be written while the disk is missing, nor anything behind it.
+#[test]
+fn a_seed_that_writes_to_a_disk_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let own = "#cloud-config\nwrite_files:\n  - { path: /srv/data/x, content: x }\n";
+    std::fs::write(folder.path().join("own.yaml"), own).expect("written");
+    let node = |role: &str, place: &str| {
+        let disk = format!("{{ name: d, match: {{ transport: virtio }}, use: mount, mount_point: {place} }}");
+        format!(
+            "apiVersion: kiln/v1\ncluster: {{ name: c, k3s: {{ version: v1.33.5+k3s1 }}, endpoint: 192.0.2.1 }}\n{USER}user_data: ./own.yaml\n\
+             nodes:\n  - {{ name: s, role: server, network: {{ address: 192.0.2.1/24 }} }}\n  \
+             - {{ name: n, role: {role}, network: {{ address: 192.0.2.2/24 }}, disks: {{ data: [{disk}] }} }}\n"
+        )
+    };
+    for (role, place, lost) in [
+        ("agent", "/srv/data", "own.yaml (`write_files`) writes /srv/data/x"),
+        ("none", "/srv", ""),
+        ("agent", "/var/lib/rancher", ""),
+    ] {
+        std::fs::write(folder.path().join("cluster.yaml"), node(role, place)).expect("written");
+        let output = kiln(folder.path(), &["check"]);
+        let said = text(&output.stderr);
+        println!("{said}");
+        assert_eq!(said.contains("error"), place.starts_with("/srv"), "{place}: {said}");
+        assert!(said.contains(lost), "{place}: {said}");
+    }
+}
+
 /// The user's own files for cloud-init.
 #[test]
 fn own_user_data_is_looked_at() {

@@ -7,7 +7,7 @@ use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node};
 use crate::digest::Sha256;
 use crate::render::{Seed, Target};
-use kiln_contract::{handoff, join, partition};
+use kiln_contract::{addresses, handoff, join, partition};
 use kiln_formats::tree::{Entry, Timestamp, Tree};
 use kiln_formats::{fat, iso9660};
 use std::collections::BTreeMap;
@@ -56,11 +56,13 @@ pub struct Seeding<'a> {
 pub fn tree(seed: &Seed, time: Timestamp) -> Tree {
     let mut tree = Tree::new();
     let handoff = seed.handoff.to_bytes();
+    let addresses = seed.addresses.to_bytes();
     let mut files: Vec<(&str, &[u8])> = vec![
         ("meta-data", seed.meta_data.as_bytes()),
         ("user-data", seed.user_data.as_bytes()),
         ("network-config", seed.network_config.as_bytes()),
         (handoff::PATH, &handoff),
+        (addresses::PATH, &addresses),
     ];
     files.extend(seed.public_user_data.as_ref().map(|text| (join::AFTER, text.as_bytes())));
     for (path, bytes) in files {

@@ -1,6 +1,6 @@
 //! The files that overlays have in a node's seed.
 
-use super::context::{Vault, View};
+use super::context::{NoVault, Vault, View};
 use super::{Error, manifests, overlay, template};
 use crate::cluster::{Cluster, Node, Overlay, Quoting, Role, SeedFile};
 use minijinja::{Environment, Value, context};
@@ -48,6 +48,26 @@ pub fn files(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<V
     manifests::arranged(files.into_values().collect(), server.then(|| manifests::withdrawn(overlays)))
 }
 
+/// The paths of the same files, each with the name of its overlay. No template is rendered, so no secret is asked for.
+pub(super) fn paths(cluster: &Cluster, node: &Node) -> Result<Vec<(String, String)>, Error> {
+    let vault: Arc<dyn Vault> = Arc::new(NoVault);
+    let view = View::new(cluster, node, &vault);
+    let mut paths = Vec::new();
+    for layer in node.overlays.iter().filter(|layer| !layer.seed.is_empty()) {
+        let others = overlay::read(layer).map_err(|error| Error::Overlay(error.to_string()))?.others;
+        let values = view.values(&layer.settings);
+        for wanted in &layer.seed {
+            let making = Making::new(layer, wanted, &others)?;
+            for item in making.items(&values)? {
+                if making.is_wanted(&item)? {
+                    paths.push((layer.name.clone(), making.place(&item)?));
+                }
+            }
+        }
+    }
+    Ok(paths)
+}
+
 /// A file, or one for each entry of a list, in the making.
 struct Making<'a> {
     layer: &'a Overlay,
@@ -84,15 +104,29 @@ impl<'a> Making<'a> {
     }
 
     fn all(&self, view: &View<'_>, values: &Value) -> Result<Vec<File>, Error> {
-        let Some(each) = &self.wanted.each else {
-            return Ok(self.one(view, values.clone())?.into_iter().collect());
-        };
+        let files = self.items(values)?.into_iter().map(|values| self.one(view, values));
+        files.filter_map(Result::transpose).collect()
+    }
+
+    /// What each of its files sees.
+    fn items(&self, values: &Value) -> Result<Vec<Value>, Error> {
+        let Some(each) = &self.wanted.each else { return Ok(vec![values.clone()]) };
         let items = self.asked("each", each, values)?;
         let items = items.try_iter().map_err(|_| {
             self.fault(&format!("`each` of {}", self.wanted.path), "what it asks for is not a list")
         })?;
-        let files = items.map(|item| self.one(view, context! { item, ..values.clone() }));
-        files.filter_map(Result::transpose).collect()
+        Ok(items.map(|item| context! { item, ..values.clone() }).collect())
+    }
+
+    /// Whether the node gets it.
+    fn is_wanted(&self, values: &Value) -> Result<bool, Error> {
+        let Some(when) = &self.wanted.when else { return Ok(true) };
+        Ok(self.asked("when", when, values)?.is_true())
+    }
+
+    /// Where it goes.
+    fn place(&self, values: &Value) -> Result<String, Error> {
+        if self.wanted.each.is_some() { self.path(values) } else { Ok(self.wanted.path.clone()) }
     }
 
     /// What an expression of the overlay's document gives.
@@ -105,12 +139,10 @@ impl<'a> Making<'a> {
 
     fn one(&self, view: &View<'_>, values: Value) -> Result<Option<File>, Error> {
         let wanted = self.wanted;
-        if let Some(when) = &wanted.when
-            && !self.asked("when", when, &values)?.is_true()
-        {
+        if !self.is_wanted(&values)? {
             return Ok(None);
         }
-        let path = if wanted.each.is_some() { self.path(&values)? } else { wanted.path.clone() };
+        let path = self.place(&values)?;
         // Of this file alone: another may have printed one.
         view.secret.store(false, Ordering::Relaxed);
         let text = template::rendered(&self.environment, &wanted.template, values);

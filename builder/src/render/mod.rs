@@ -17,6 +17,7 @@ mod stock;
 mod template;
 mod user_data;
 mod wifi;
+mod written;
 mod yaml;
 
 pub use artefacts::{ARCHIVES, Artefact, artefacts};
@@ -25,6 +26,7 @@ pub use disks::policy;
 pub use files::{File, files};
 pub use seed::{Seed, Target, handoff, seed, stock_seed};
 pub use stock::{Fetched, Stock};
+pub use written::{Lost, lost};
 
 /// Why a document could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,9 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A file that would not be written without a disk.
+    #[error("{0}: {help}", help = Lost::HELP)]
+    Lost(Lost),
     /// What a stock image can't be.
     #[error("node {node}: {reason}")]
     Stock {

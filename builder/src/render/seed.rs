@@ -2,14 +2,18 @@
 
 use super::stock::{self, Stock};
 use super::template::{META_DATA, USER_DATA, render};
-use super::{Error, File, Vault, disks, files, network, networkd, settle, user_data, wifi};
+use super::{Error, File, Vault, disks, lost, network, networkd, settle, user_data, wifi};
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node, User};
+use ipnet::IpNet;
+use kiln_contract::addresses::{self, Addresses};
 use kiln_contract::credentials::Whereabouts;
 use kiln_contract::handoff::{self, Handoff};
 use kiln_contract::iscsi::Iscsi;
 use kiln_contract::partition::{LABEL_CIDATA, LABEL_ESP, LABEL_ROOT_A, LABEL_ROOT_B, LABEL_STATE};
 use minijinja::{Value, context};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a seed is for.
@@ -38,6 +42,8 @@ pub struct Seed {
     pub own_user_data: bool,
     /// What Kiln's own helper reads, at [`handoff::PATH`].
     pub handoff: Handoff,
+    /// What the node's own report compares its addresses with, at [`addresses::PATH`].
+    pub addresses: Addresses,
 }
 
 impl Seed {
@@ -50,8 +56,9 @@ impl Seed {
 
 /// The seed of `node`, which is one of `cluster`'s, for its own disk.
 pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Seed, Error> {
-    let mut files = files(cluster, node, vault)?;
-    files.extend(networkd::files(node, vault)?);
+    // cloud-init ends at the first file that it can't write: the network's come first, then Kiln's own, then the user's.
+    let mut files = networkd::files(node, vault)?;
+    files.extend(super::files(cluster, node, vault)?);
     files.extend(settle::document((cluster, node), &files, &handoff(cluster, node)?));
     // Before the network is up there is no unit that brings Wi-Fi up: networkd waits for it.
     let boot = node
@@ -114,6 +121,9 @@ impl Documents {
         target: Target,
         vault: &Arc<dyn Vault>,
     ) -> Result<Seed, Error> {
+        if let Some(lost) = lost(cluster, node)?.into_iter().next() {
+            return Err(Error::Lost(lost));
+        }
         let identity = cluster.identity(node);
         let secrets = self.files.iter().any(|file| file.secret) || self.host_key.is_some();
         let user_data = |private| self.user_data((cluster, node), target, private);
@@ -128,6 +138,7 @@ impl Documents {
             private_network: target == Target::Stock && password,
             own_user_data: !node.user_data.is_empty(),
             handoff: handoff(cluster, node)?,
+            addresses: addresses(node),
         })
     }
 
@@ -168,6 +179,15 @@ impl Documents {
         };
         user_data::with_own(node, render(&USER_DATA, values)?)
     }
+}
+
+/// The fixed addresses of a node.
+fn addresses(node: &Node) -> Addresses {
+    let network = &node.network;
+    let fixed = network.fixed.iter().map(|fixed| fixed.address.addr());
+    let all = fixed.chain(network.links.iter().flat_map(|link| &link.addresses).map(IpNet::addr));
+    let all: BTreeSet<IpAddr> = all.collect();
+    Addresses { version: addresses::VERSION, addresses: all.into_iter().collect() }
 }
 
 /// The handoff document of `node`, which is one of `cluster`'s.

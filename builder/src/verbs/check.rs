@@ -1,8 +1,9 @@
 //! `kiln check`.
 
 use super::FileArg;
-use crate::cluster::{self, FILE_NAME};
-use crate::diag::{self, Ui};
+use crate::cluster::{self, Cluster, FILE_NAME};
+use crate::diag::{self, Fault, Report, Ui};
+use crate::render::{self, Lost};
 use anyhow::{Context as _, bail};
 use std::path::Path;
 
@@ -23,6 +24,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         bail!("there is no {FILE_NAME} here: name the file with `-f`, or let `kiln init` write one");
     }
     let loaded = cluster::load(path)?;
+    let lost = lost(path, &loaded.cluster)?;
+    if lost.has_errors() {
+        return Err(cluster::Error::Faults(lost).into());
+    }
     let write = if ui.json() {
         ui.print_json(&diag::json([&loaded.warnings]))
     } else {
@@ -36,4 +41,19 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         ))
     };
     write.context("cannot write to stdout")
+}
+
+/// Files of seeds that no disk would keep: what is written depends on expressions of overlays.
+fn lost(path: &Path, cluster: &Cluster) -> anyhow::Result<Report> {
+    let source = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut faults = Vec::new();
+    for node in &cluster.nodes {
+        for lost in render::lost(cluster, node)? {
+            let at = source.find(&lost.mount_point).unwrap_or_default();
+            let span = at..at + if at > 0 { lost.mount_point.len() } else { 0 };
+            let fault = Fault::error("lost-file", &span, lost.to_string()).label("a disk's place");
+            faults.push(fault.help(Lost::HELP));
+        }
+    }
+    Ok(Report::new(path, &source, faults))
 }
