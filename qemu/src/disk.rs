@@ -28,11 +28,14 @@ pub enum Bus {
     Sd,
     /// A SCSI disk on virtio-scsi, as many clouds have them; one controller a disk.
     Scsi,
+    /// A disc in a drive on the chipset's AHCI controller, which can't be written to.
+    Disc,
 }
 
 impl Bus {
     /// Every bus.
-    pub const ALL: [Self; 6] = [Self::Virtio, Self::Nvme, Self::Ahci, Self::Usb, Self::Sd, Self::Scsi];
+    pub const ALL: [Self; 7] =
+        [Self::Virtio, Self::Nvme, Self::Ahci, Self::Usb, Self::Sd, Self::Scsi, Self::Disc];
 
     /// A word for messages.
     pub fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Bus {
             Self::Usb => "usb",
             Self::Sd => "sd",
             Self::Scsi => "scsi",
+            Self::Disc => "disc",
         }
     }
 
@@ -173,7 +177,7 @@ pub struct Disk {
 pub(crate) struct Place {
     /// Its number.
     pub(crate) index: usize,
-    /// Its AHCI port, if it needs one.
+    /// Its AHCI port, if it needs one; a drive for discs does, too.
     pub(crate) port: usize,
     /// The firmware boots it.
     pub(crate) boots: bool,
@@ -228,6 +232,7 @@ impl Disk {
                 device(format!("nvme{slot},{common}{serial}{facts}{boot}"));
             }
             Bus::Ahci => device(format!("ide-hd,bus=ide.{port},{common}{facts}{boot}")),
+            Bus::Disc => device(format!("ide-cd,bus=ide.{port},{common}{facts}{boot}")),
             Bus::Usb => {
                 device(format!("qemu-xhci,id=usb{index}"));
                 device(format!("usb-storage,bus=usb{index}.0,{common}{facts}{boot}"));
@@ -268,7 +273,7 @@ impl Disk {
         if snapshot {
             drive.push_str(",snapshot=on");
         }
-        if self.read_only {
+        if self.read_only || self.bus == Bus::Disc {
             drive.push_str(",readonly=on");
         }
         if !self.faults.is_empty() {
@@ -373,7 +378,7 @@ impl Disk {
             match self.bus {
                 Virtio => facts.push_str(",discard=off"),
                 Ahci | Usb | Scsi => facts.push_str(",discard_granularity=0"),
-                Nvme | Sd => {}
+                Nvme | Sd | Bus::Disc => {}
             }
         }
         match self.sector_size {

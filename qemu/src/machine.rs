@@ -152,7 +152,8 @@ impl Machine {
             add("-rtc", format!("base={}", clock.strftime("%Y-%m-%dT%H:%M:%S")));
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            let port = self.disks.iter().take(index).filter(|disk| disk.bus == Bus::Ahci).count();
+            let on_ahci = |disk: &&Disk| matches!(disk.bus, Bus::Ahci | Bus::Disc);
+            let port = self.disks.iter().take(index).filter(on_ahci).count();
             // A kernel that QEMU loads is what boots first.
             let boots = index == 0 && self.kernel.is_none();
             arguments.extend(disk.arguments(Place { index, port, boots }, folder)?);

@@ -17,6 +17,7 @@ mod ext4;
 mod foreign;
 mod handoff;
 mod healthy;
+mod identity;
 mod iscsi;
 mod join;
 mod nodes;

@@ -43,6 +43,14 @@ pub(crate) fn remove(image: &Path, path: &str) {
     succeed(tool("mdel", "mtools").args(["-i", &volume(image), &format!("::{path}")]));
 }
 
+/// Puts this text in the place of a file of a volume that is no partition.
+pub(crate) fn change(volume: &Path, path: &str, text: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, text).unwrap();
+    succeed(tool("mcopy", "mtools").args(["-o", "-i"]).arg(volume).arg(&file).arg(format!("::{path}")));
+}
+
 /// Removes the handoff document.
 pub(crate) fn remove_handoff(image: &Path) {
     succeed(tool("mdel", "mtools").args(["-i", &volume(image), HANDOFF]));

@@ -298,12 +298,19 @@ fn becomes_the_node(suite: &str) {
     assert_eq!(content(&paths[2], &[]), theirs, "a disk with an XFS of somebody's was written to");
     let before = [&paths[0], &paths[1]].map(|path| outside(path));
 
-    let (machine, ssh) = stock((root, ADDRESS), with("cidata.iso"), "");
+    // Another node's seed, with the same label, is no matter any more.
+    let disks = [with("cidata.iso"), vec![lab.volume("k2", "cidata.img")]].concat();
+    let (machine, ssh) = stock((root, ADDRESS), disks, "");
     let at = (ssh, &*lab.key);
     let running = done(&machine, at);
     is_the_node(at, lab);
     assert_eq!(answer(at, mounts), made);
     assert_eq!(answer(at, &format!("sudo -n cat {MINE}")), "mine\n");
+    let seed = answer(
+        at,
+        "cloud-init query subplatform; sudo -n stat -c %a /var/lib/kiln/seed /var/lib/kiln/seed/user-data",
+    );
+    assert!(seed.contains("file:///var/lib/kiln/seed/") && seed.ends_with("700\n600\n"), "{seed}");
     let boot: Value = serde_json::from_str(&answer(at, "sudo -n cat /run/kiln/boot.json")).unwrap();
     assert_eq!(boot["problems"], json!([]), "{boot:#}");
     let steps = boot["steps"].as_array().unwrap().iter().map(|event| event["step"].as_str().unwrap());

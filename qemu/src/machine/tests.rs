@@ -106,10 +106,14 @@ fn every_bus() {
         (Bus::Scsi, 512, format!("{scsi},serial=s,bootindex=0")),
         (Bus::Scsi, 4096, format!("{scsi},serial=s{large},bootindex=0")),
         (Bus::Sd, 512, "sdhci-pci,id=sd0 -device sd-card,id=device0,drive=disk0".to_owned()),
+        (Bus::Disc, 512, "ide-cd,bus=ide.0,id=device0,drive=disk0,bootindex=0".to_owned()),
     ] {
         let source = Source::Image { path: "/d.qcow2".into(), format: Format::Qcow2, overlay: false };
-        let serial = (bus != Bus::Sd).then(|| "s".to_owned());
+        let serial = (!matches!(bus, Bus::Sd | Bus::Disc)).then(|| "s".to_owned());
         let disk = Disk { serial, sector_size, ..Disk::new(source, bus) };
+        // Nobody writes to a disc.
+        let drive =
+            if bus == Bus::Disc { drive.replace(",file=", ",readonly=on,file=") } else { drive.to_owned() };
         assert_eq!(more(&Machine { disks: vec![disk], ..bare() }), format!("{drive} -device {wanted}"));
     }
 }
