@@ -317,3 +317,37 @@ fn tailscale() {
     ];
     refused("tailscale", &wrong.each_ref().map(String::as_str));
 }
+
+/// What a backup keeps, and when (systemd 257: `systemd-analyze calendar` is asked in `tests/overlays`).
+#[test]
+fn backups() {
+    let of = |rest: &str| {
+        format!(
+            "{{ name: backup-restic, backups: [{{ name: a, repository: {{ secret: r }}, password: {{ secret: p }}, {rest} }}] }}"
+        )
+    };
+    taken(
+        "",
+        &[&of(
+            "paths: [/home], schedule: \"Mon..Fri 03:00\", random_delay: 1h 30min, environment: { AWS_REGION: { secret: r } }",
+        )],
+    );
+    let wrong = [
+        of("paths: [/home], schedule: every day at 3"),
+        of("paths: [/home], schedule: \"25:00\", random_delay: half an hour"),
+        of("paths: []"),
+        of("paths: [home]"),
+        of("datastore: true"),
+        of("paths: [/home], environment: { AWS-REGION: { secret: r } }"),
+    ];
+    refused("backups", &wrong.each_ref().map(String::as_str));
+    let warnings = |paths: &str| {
+        let file = cluster_file("", &of(paths));
+        let loaded = cluster::parse(file.as_bytes(), Path::new("cluster.yaml"), Path::new("/nonexistent"));
+        let loaded = loaded.unwrap_or_else(|error| panic!("{error:?}"));
+        loaded.warnings.faults().iter().map(|fault| fault.message.clone()).collect::<Vec<_>>()
+    };
+    let torn = "`a` names the datastore of k3s by its path".to_owned();
+    assert!(warnings("paths: [/var/lib/rancher/k3s/server/db/snapshots]").contains(&torn));
+    assert!(!warnings("paths: [/var/lib/rancher/k3s/server/dbx]").contains(&torn));
+}

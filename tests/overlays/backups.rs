@@ -281,7 +281,7 @@ fn what_can_not_be_read_fails_and_the_rest_is_kept() {
     homes(&rig);
     assert!(rig.run("one").status.success());
     let closed = rig.write("one", "home/closed", "secret");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("changed");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("changed");
     let output = rig.run("one");
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert_eq!(rig.snapshots().len(), 1, "old ones are thinned all the same");

@@ -80,6 +80,12 @@ impl<'a> Told<'a> {
     fn given(&self, name: &str) -> Option<&'a Setting> {
         self.overlay.settings.get(name).filter(|setting| given(setting))
     }
+    /// Whether the cluster's servers are told `true` of k3s' flag.
+    fn server_flag_is_true(&self, flag: &str) -> bool {
+        let mut server = self.cluster.nodes.iter().filter(|node| node.role == Role::Server);
+        let flags = server.find_map(|node| node.overlay("k3s")?.settings.get("server")?.get(flag));
+        flags.is_some_and(Setting::is_true)
+    }
     /// What the cluster's servers are told beside Kiln's own settings, by k3s' flag.
     fn server_flag(&self, flag: &str) -> Vec<&'a str> {
         let server = self.cluster.nodes.iter().filter(|node| node.role == Role::Server);

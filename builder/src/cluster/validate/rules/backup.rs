@@ -5,6 +5,20 @@ use crate::cluster::model::Role;
 use crate::cluster::settings::Setting;
 use crate::diag::Fault;
 
+/// Where k3s keeps its datastore. Snapshots are there where servers keep etcd, which one alone does not.
+const DATASTORE: &str = "/var/lib/rancher/k3s/server/db";
+
+/// The path is that of a datastore without snapshots: those of a running database are torn.
+fn lacks_etcd(told: &Told<'_>, path: &str) -> bool {
+    let Some(inner) = path.strip_prefix(DATASTORE).filter(|inner| inner.is_empty() || inner.starts_with('/'))
+    else {
+        return false;
+    };
+    let servers = told.cluster.nodes.iter().filter(|node| node.role == Role::Server).count();
+    let etcd = servers > 1 || told.server_flag_is_true("cluster-init");
+    !(etcd && inner.starts_with("/snapshots"))
+}
+
 pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     for backup in told.given("backups").map(Setting::list).unwrap_or_default() {
         let Some(name) = backup.get("name") else { continue };
@@ -28,6 +42,13 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
                     ));
             }
             _ => {}
+        }
+        for path in paths.iter().filter(|path| path.text().is_some_and(|text| lacks_etcd(told, text))) {
+            let message = format!("`{text}` names the datastore of k3s by its path");
+            let fault = Fault::warning("backup", &path.span, message).label("no snapshot of it is there");
+            faults.push(fault.help(
+                "write `datastore: true` in its place: that keeps SQLite, or etcd, as it is at one moment",
+            ));
         }
         for path in paths.iter().filter(|path| !path.text().is_some_and(|text| text.starts_with('/'))) {
             let message = format!("{:?} is not an absolute path", path.text().unwrap_or_default());
