@@ -36,7 +36,7 @@ const BYTES: u64 = 512 << 20;
 /// Where the artefacts' folder has what k3s is published as.
 const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.33.5+k3s1";
 /// What the cluster file and the overlay k3s have installed, beside sudo, which a stock image has.
-const PACKAGES: [&str; 4] = ["conntrack", "htop", "iptables", "socat"];
+const PACKAGES: [&str; 5] = ["conntrack", "htop", "ipset", "iptables", "socat"];
 /// Written to a data disk by the node's user.
 const MINE: &str = "/mnt/longhorn/sdf-1/replicas/mine";
 

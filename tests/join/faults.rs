@@ -75,7 +75,7 @@ fn a_token_of_another_ca_stays_here() {
 fn a_wrong_token() {
     let cluster = Cluster::new("demo");
     let server = Server::started(&cluster);
-    let line = "join: token: waiting: the server does not know this node's token (401). Just after its start that passes; else the token was rotated, or is of another cluster: build this node's seed with the cluster's present secrets";
+    let line = "join: token: waiting: the server does not know this node's token (401). Just after its start that passes; else the token was rotated, or is of another cluster or another role (agents join by the agents' token, servers by the servers'): build this node's seed with the cluster's present secrets";
     for role in ["agent", "server"] {
         let node = Node::new(&cluster, (role, server.port));
         node.put("etc/rancher/k3s/token", &cluster.token("node", "not-it"));
@@ -242,22 +242,87 @@ fn a_clock_two_years_behind() {
     assert!(credentials(&server).is_empty());
 }
 
+/// A line with `TIME` for its times.
+fn timeless(line: &str, port: u16) -> String {
+    let line = dates(line).iter().fold(line.to_owned(), |line, time| line.replace(time, "TIME"));
+    line.replace(&port.to_string(), "PORT")
+}
+
+/// Before the first server there is nobody to ask. A machine whose clock goes on while it is off is believed sooner.
 #[test]
 fn a_clock_that_nobody_sets() {
     let cluster = Cluster::new("demo");
+    for rtc in [false, true] {
+        let server = Server::new(&cluster);
+        let mut node = Node::new(&cluster, ("server", server.port));
+        node.document["first"] = true.into();
+        std::fs::remove_file(node.path("run/systemd/timesync/synchronized")).unwrap();
+        if rtc {
+            node.put("sys/class/rtc/rtc0/name", "rtc_cmos\n");
+        }
+        let since = std::time::Instant::now();
+        let supervisor = node.supervise();
+        assert_eq!(
+            timeless(&supervisor.line("join: clock: waiting"), server.port),
+            "join: clock: waiting: no time server has set the clock yet, it says TIME. The join goes on without one when none answers soon"
+        );
+        let line = timeless(&supervisor.line("join: clock: nobody"), server.port);
+        assert_eq!(line, "join: clock: nobody has set it, and TIME is plausible");
+        // 60 s and 5 s at twenty times the pace.
+        let lasted = since.elapsed();
+        assert_eq!(lasted < Duration::from_secs(2), rtc, "{lasted:?}");
+    }
+}
+
+/// A server of the cluster is a witness where no time server is.
+#[test]
+fn a_clock_that_a_server_knows() {
+    let cluster = Cluster::new("demo");
     let server = Server::started(&cluster);
-    let node = Node::new(&cluster, ("agent", server.port));
-    std::fs::remove_file(node.path("run/systemd/timesync/synchronized")).unwrap();
-    let supervisor = node.supervise();
-    let plain =
-        |line: String| dates(&line).iter().fold(line.clone(), |line, time| line.replace(time, "TIME"));
+    let node = |offset: i64| {
+        let mut node = Node::new(&cluster, ("agent", server.port));
+        node.offset = offset;
+        std::fs::remove_file(node.path("run/systemd/timesync/synchronized")).unwrap();
+        node
+    };
+    let right = node(0);
+    let line = timeless(&right.supervise().line("join: clock: 2"), server.port);
+    assert_eq!(line, "join: clock: TIME, and 127.0.0.1:PORT agrees");
+
+    // No certificate is valid by this one.
+    let behind = node(-TWO_YEARS);
+    let supervisor = behind.supervise();
+    let words = "the clock here is 730 days behind the one of 127.0.0.1:PORT (TIME)";
     assert_eq!(
-        plain(supervisor.line("join: clock: waiting")),
-        "join: clock: waiting: no time server has set the clock yet, it says TIME. The join goes on without one when none answers soon"
+        timeless(&supervisor.line("join: clock: waiting"), server.port),
+        format!(
+            "join: clock: waiting: no time server has set the clock yet, and {words}. The join goes on without one when none answers soon"
+        )
     );
-    let line = plain(supervisor.line("join: clock: nobody"));
-    assert_eq!(line, "join: clock: nobody has set it, and TIME is plausible");
+    assert_eq!(
+        timeless(&supervisor.line("join: clock: set"), server.port),
+        format!("join: clock: set to TIME, since no time server answers, and {words}")
+    );
     supervisor.line("join: token: the server takes");
+
+    // A time server knows better; the difference is told.
+    let mut ahead = node(3 * 3600);
+    ahead.put("run/systemd/timesync/synchronized", "");
+    ahead.document["earliest"] = 0.into();
+    let line = timeless(&ahead.supervise().line("join: clock: set"), server.port);
+    assert_eq!(
+        line,
+        "join: clock: set by a time server, TIME; the clock here is 3 h ahead of the one of 127.0.0.1:PORT (TIME)"
+    );
+
+    // A stranger's word counts for nothing.
+    let stranger = Server::started(&Cluster::new("other"));
+    let mut lost = Node::new(&cluster, ("agent", stranger.port));
+    lost.offset = -TWO_YEARS;
+    std::fs::remove_file(lost.path("run/systemd/timesync/synchronized")).unwrap();
+    let line = lost.supervise().line("join: clock: waiting");
+    assert!(line.contains("which is before this node was made"), "{line}");
+    assert!(credentials(&stranger).is_empty());
 }
 
 #[test]

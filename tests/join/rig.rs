@@ -148,16 +148,35 @@ pub(crate) struct Node {
     pub(crate) offset: i64,
 }
 
+/// systemd as far as it is asked: a unit that ends is started again.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 pid=$(cat "@ROOT@/standin.pid" 2>/dev/null)
+state=inactive sub=dead
+if [ -n "$pid" ]; then
+    if kill -0 "$pid" 2>/dev/null; then state=active sub=running; else state=activating sub=auto-restart; fi
+fi
 case "$1" in
-is-active) if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then echo active; else echo inactive; exit 3; fi ;;
+is-active) echo $state; [ $state = active ] || exit 3 ;;
+show) echo "ActiveState=$state"; echo "SubState=$sub"; echo "NRestarts=$(cat "@ROOT@/restarts" 2>/dev/null || echo 0)" ;;
 start)
     [ "$2 $3" = "--no-block @UNIT@" ] || { echo "unexpected: $*" >&2; exit 1; }
-    K3S_STANDIN_ROOT="@ROOT@" "@STANDIN@" @ROLE@ >>"@ROOT@/standin.log" 2>&1 </dev/null &
-    echo $! >"@ROOT@/standin.pid" ;;
+    (
+        restarts=0
+        while [ -d "@ROOT@" ]; do
+            K3S_STANDIN_ROOT="@ROOT@" "@STANDIN@" @ROLE@ >>"@ROOT@/standin.log" 2>&1 </dev/null &
+            echo $! >"@ROOT@/standin.pid"
+            wait $!
+            restarts=$((restarts + 1))
+            sleep 0.3
+            echo $restarts >"@ROOT@/restarts"
+        done
+    ) >/dev/null 2>&1 </dev/null &
+    echo $! >"@ROOT@/systemd.pid"
+    while [ ! -s "@ROOT@/standin.pid" ]; do sleep 0.01; done ;;
 esac
 "#;
+const JOURNALCTL: &str =
+    "#!/bin/sh\n[ \"$*\" = '-b -o cat --no-pager -n3000 -u @UNIT@' ] && cat '@ROOT@/standin.log'\n";
 
 impl Node {
     /// A node of the cluster that dials that port on this machine.
@@ -198,7 +217,11 @@ impl Node {
         let script = SYSTEMCTL.replace("@ROOT@", &top.display().to_string()).replace("@UNIT@", unit);
         let script = script.replace("@STANDIN@", standin).replace("@ROLE@", role);
         put(top, "systemctl", &script);
-        fs::set_permissions(top.join("systemctl"), fs::Permissions::from_mode(0o700)).unwrap();
+        let journal = JOURNALCTL.replace("@ROOT@", &top.display().to_string()).replace("@UNIT@", unit);
+        put(top, "journalctl", &journal);
+        for program in ["systemctl", "journalctl"] {
+            fs::set_permissions(top.join(program), fs::Permissions::from_mode(0o700)).unwrap();
+        }
         let document = json!({
             "version": 1, "cluster": "demo", "node": "k3s2", "role": role,
             "server": { "host": "127.0.0.1", "port": server },
@@ -242,6 +265,7 @@ impl Node {
         let mut command = Command::new(supervisor());
         command.args([verb, "--clock-offset", &self.offset.to_string()]);
         command.arg("--root").arg(self.root.path()).arg("--systemctl").arg(self.path("systemctl"));
+        command.arg("--journalctl").arg(self.path("journalctl"));
         // What it starts is in a hurry, too.
         Supervisor::start(command.env("KILN_JOIN_HASTE", "20").env("K3S_STANDIN_LOOK", "0.2"))
     }
@@ -298,8 +322,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Ok(pid) = fs::read_to_string(self.path("standin.pid")) {
-            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+        // What would start it again goes first.
+        for pid in ["systemd.pid", "standin.pid"] {
+            if let Ok(pid) = fs::read_to_string(self.path(pid)) {
+                let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+            }
         }
     }
 }

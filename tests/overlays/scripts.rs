@@ -345,21 +345,47 @@ fn images_of_the_root_are_where_k3s_looks() {
         .replace("/usr/share/kiln/images", &root.display().to_string())
         .replace("/var/lib/rancher/k3s/agent/images", &state.display().to_string());
     assert_ne!(here, script);
+    let server = folder.path().join("state/server");
+    let here = here.replace("/var/lib/rancher/k3s/server", &server.display().to_string());
     let run = || {
         let output = tool("sh", "dash").args(["-c", &here]).output().expect("sh");
         assert!(output.status.success(), "{}", said(&output));
+        let left = fs::read_dir(&state).into_iter().flatten();
+        let mut left: Vec<_> =
+            left.map(|entry| entry.expect("read").file_name().into_string().unwrap()).collect();
+        left.sort();
+        left
     };
     // A root without images: nothing is made.
-    run();
-    assert!(!state.exists());
+    assert!(run().is_empty() && !state.exists() && !server.exists());
+    // cloud-init makes the folders of the seed's files so.
+    fs::create_dir_all(server.join("tls")).expect("made");
     fs::create_dir(&root).expect("made");
     fs::write(root.join("a b.tar.zst"), "images").expect("written");
-    run();
-    assert_eq!(fs::read_to_string(state.join("a b.tar.zst")).expect("a link"), "images");
-    fs::write(state.join("own.tar"), "somebody's").expect("written");
-    fs::remove_file(root.join("a b.tar.zst")).expect("removed");
-    run();
-    let left: Vec<_> =
-        fs::read_dir(&state).expect("read").map(|entry| entry.expect("read").file_name()).collect();
-    assert_eq!(left, ["own.tar"]);
+    fs::write(root.join(".a b.tar.zst.sha256"), format!("{}\n", "0123456789abcdef".repeat(4)))
+        .expect("written");
+    fs::write(root.join("own.tar"), "of an own overlay").expect("written");
+    // SHA-256 of the file, of which nothing is written down.
+    let first = [".cache.json", "0123456789abcdef-a b.tar.zst", "OWN-own.tar"];
+    let found = run();
+    let own = found[2].clone();
+    assert_eq!(found, first.map(|name| name.replace("OWN", own.split_once('-').unwrap().0)));
+    assert_eq!(fs::read_to_string(state.join(&found[1])).expect("a link"), "images");
+    assert_eq!(fs::read_to_string(state.join(&own)).expect("a link"), "of an own overlay");
+    for place in [server.clone(), server.join("tls")] {
+        assert_eq!(fs::metadata(place).expect("there").permissions().mode() & 0o777, 0o700);
+    }
+    // What k3s has written there stays, and so does what others put there.
+    fs::write(state.join(".cache.json"), "{\"a\":1}").expect("written");
+    fs::write(state.join("theirs.tar"), "somebody's").expect("written");
+    assert_eq!(run().len(), 4);
+    assert_eq!(fs::read_to_string(state.join(".cache.json")).expect("there"), "{\"a\":1}");
+    // Another archive of the same name, size and time has another link, and a link of older images goes.
+    fs::write(root.join(".a b.tar.zst.sha256"), format!("{}\n", "f".repeat(64))).expect("written");
+    std::os::unix::fs::symlink(root.join("own.tar"), state.join("own.tar")).expect("an old link");
+    assert_eq!(run(), [".cache.json", &own, "ffffffffffffffff-a b.tar.zst", "theirs.tar"]);
+    for name in ["a b.tar.zst", ".a b.tar.zst.sha256", "own.tar"] {
+        fs::remove_file(root.join(name)).expect("removed");
+    }
+    assert_eq!(run(), [".cache.json", "theirs.tar"]);
 }

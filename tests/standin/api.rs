@@ -5,6 +5,7 @@ use crate::Outcome;
 use crate::serving::{Answer, Request};
 use crate::store::Store;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const COLLECTION: &str = "/api/v1/nodes";
 
@@ -36,6 +37,9 @@ pub(crate) fn answer(store: &Store, request: &Request) -> Outcome<Answer> {
             Some(node) => object(200, node),
             None => status(404, &format!("nodes {name:?} not found")),
         }),
+        "PATCH" if !path.ends_with("/status") && conflicts() => {
+            Ok(status(409, "the object has been modified"))
+        }
         "PATCH" => {
             let patch: Value = serde_json::from_slice(&request.body)?;
             store.with("node", name, |node| match node {
@@ -45,6 +49,13 @@ pub(crate) fn answer(store: &Store, request: &Request) -> Outcome<Answer> {
         }
         _ => Ok(status(405, "the stand-in knows GET and PATCH")),
     }
+}
+
+/// True as often as a test wants it.
+fn conflicts() -> bool {
+    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
+    let wanted = std::env::var("K3S_STANDIN_CONFLICTS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    ANSWERED.fetch_add(1, Ordering::SeqCst) < wanted
 }
 
 fn create(store: &Store, who: &str, body: &[u8]) -> Outcome<Answer> {

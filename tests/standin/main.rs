@@ -11,7 +11,11 @@
 //! | `K3S_STANDIN_READY` | seconds from a node's registration to its being Ready (1) |
 //! | `K3S_STANDIN_LOOK` | seconds between two looks at the folder of manifests (15) |
 //! | `K3S_STANDIN_DIE` | a server ends itself before it answers its request of that number |
+//! | `K3S_STANDIN_CONFLICTS` | as many changes of Nodes are answered by 409 |
 //! | `K3S_STANDIN_LOG` | file that gets a line for each request, with all its headers |
+//!
+//! It ends as k3s does, with a line of `level=fatal` in logrus' form. What a test wants it to end with is in a file,
+//! `/var/lib/rancher/k3s/last-words`.
 
 mod agent;
 mod api;
@@ -42,17 +46,27 @@ fn main() -> ExitCode {
             );
             return ExitCode::SUCCESS;
         }
-        Some("server") => Config::read(&arguments[1..]).and_then(|config| server::run(&config)),
-        Some("agent") => Config::read(&arguments[1..]).and_then(|config| agent::run(&config)),
+        Some("server") => begin(&arguments).and_then(|config| server::run(&config)),
+        Some("agent") => begin(&arguments).and_then(|config| agent::run(&config)),
         Some("ask") => client::ask(&arguments[1..]),
         _ => Err("k3s-standin server | agent | ask METHOD PATH | --version".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("k3s-standin: {error}");
+            // logrus' form, which k3s ends in.
+            eprintln!("time=\"2026-11-28T00:00:00Z\" level=fatal msg={:?}", error.to_string());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What it was told, unless it is to end with somebody's words.
+fn begin(arguments: &[String]) -> Outcome<Config> {
+    let config = Config::read(&arguments[1..])?;
+    match std::fs::read_to_string(config.path("/var/lib/rancher/k3s/last-words")) {
+        Ok(words) => Err(words.trim().into()),
+        Err(_) => Ok(config),
     }
 }
 

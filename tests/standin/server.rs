@@ -127,6 +127,12 @@ fn bootstrap(config: &Config, url: &str) -> Outcome<Peer> {
                 }
                 return Ok(peer);
             }
+            // k3s ends by that (1.34.3).
+            Err(error) if error.to_string().ends_with(": 400") => {
+                let words =
+                    "starting kubernetes: preparing server: failed to bootstrap cluster data: etcd disabled";
+                return Err(words.into());
+            }
             Err(error) => eprintln!("starting kubernetes: preparing server: failed to get CA certs: {error}"),
         }
         std::thread::sleep(Duration::from_secs(1));

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A request.
@@ -75,10 +76,11 @@ pub(crate) fn serve(
         stream.conn.peer_certificates().and_then(|chain| is_admin(chain.first()?)).unwrap_or(false);
     let answer = answer(&request);
     let head = format!(
-        "HTTP/1.1 {} Standin\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {} Standin\r\nContent-Type: {}\r\nContent-Length: {}\r\nDate: {}\r\nConnection: close\r\n\r\n",
         answer.status,
         answer.kind,
-        answer.body.len()
+        answer.body.len(),
+        date(OffsetDateTime::now_utc())
     );
     stream.write_all(head.as_bytes())?;
     // As Go's net/http does for every handler.
@@ -88,6 +90,14 @@ pub(crate) fn serve(
     stream.conn.send_close_notify();
     stream.flush()?;
     Ok(())
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, as Go's net/http sends it with every answer.
+fn date(time: OffsetDateTime) -> String {
+    let (day, month) = (time.weekday().to_string(), time.month().to_string());
+    let (hour, minute, second) = time.to_hms();
+    let (day, month, year) = (&day[..3], &month[..3], time.year());
+    format!("{day}, {:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT", time.day())
 }
 
 fn read(stream: &mut impl Read) -> Outcome<Request> {

@@ -21,6 +21,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Where archives of container images lie in a root: `/usr/lib/kiln/k3s-images` links to them.
+const IMAGES: &str = "usr/share/kiln/images/";
+
 /// Why an artefact is not locked, not fetched or not in a root.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -151,6 +154,12 @@ pub fn place(tree: &mut Tree, artefact: &Artefact, placing: &Placing<'_>) -> Res
     entry.meta.mtime = placing.time;
     tree.make_parents(inner, &directory);
     tree.insert(inner, entry);
+    if let (None, Some(image)) = (member, inner.strip_prefix(IMAGES)) {
+        // The node tells by it whether k3s has imported these very images.
+        let mut digest = Entry::new(Kind::File(Content::bytes(format!("{sha256}\n").into_bytes())), 0o644);
+        digest.meta.mtime = placing.time;
+        tree.insert(&format!("{IMAGES}.{image}.sha256"), digest);
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! was.
 
 mod clock;
+mod journal;
 mod manifests;
 mod name;
 mod network;
@@ -14,6 +15,7 @@ mod story;
 mod tls;
 mod token;
 mod unit;
+mod validity;
 mod words;
 
 use crate::bounded;
@@ -30,7 +32,7 @@ use story::{Story, Title};
 const HASTE: &str = "KILN_JOIN_HASTE";
 const TITLE: Title = Title { word: "join", state: join::STATE, report: join::REPORT };
 const SETTLING: Title = Title { word: "settle", state: settling::STATE, report: settling::REPORT };
-const USAGE: &str = "kiln-firstboot join|settle [--root DIR] [--systemctl PROGRAM] [--clock-offset SECONDS]";
+const USAGE: &str = "kiln-firstboot join|settle [--root DIR] [--systemctl PROGRAM] [--journalctl PROGRAM] [--clock-offset SECONDS]";
 
 /// What the supervisor stands in.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ struct Around {
     clock: Clock,
     /// What starts units.
     systemctl: PathBuf,
+    /// What reads their journal.
+    journalctl: PathBuf,
     haste: u32,
 }
 
@@ -61,6 +65,7 @@ impl Around {
             root: PathBuf::from("/"),
             clock: Clock::default(),
             systemctl: PathBuf::from("systemctl"),
+            journalctl: PathBuf::from("journalctl"),
             haste: haste.unwrap_or(1),
         };
         for pair in arguments.chunks(2) {
@@ -68,6 +73,7 @@ impl Around {
             match name.as_str() {
                 "--root" => around.root = PathBuf::from(value),
                 "--systemctl" => around.systemctl = PathBuf::from(value),
+                "--journalctl" => around.journalctl = PathBuf::from(value),
                 "--clock-offset" => around.clock.offset = value.parse().ok()?,
                 _ => return None,
             }
@@ -140,7 +146,7 @@ fn tell(around: &Around, join: &Join) {
         } else {
             story.step("route", |_| network::route(around, join));
             let mut dial = story.step("name", |_| server::find(around, &join.server));
-            story.step("clock", |since| clock::plausible(around, join, since));
+            story.step("clock", |since| clock::witnessed(around, join, &dial, since));
             story.step("connect", |_| {
                 // An address that does not answer may be an old one.
                 dial = server::find(around, &join.server)?.0;
@@ -185,7 +191,8 @@ mod tests {
 
     /// A root that is a folder, in a hurry.
     pub(super) fn around(root: &Path) -> Around {
-        Around { root: root.to_owned(), clock: Clock::default(), systemctl: "/bin/false".into(), haste: 1000 }
+        let (systemctl, journalctl) = ("/bin/false".into(), "/bin/false".into());
+        Around { root: root.to_owned(), clock: Clock::default(), systemctl, journalctl, haste: 1000 }
     }
 
     pub(super) fn document() -> Join {

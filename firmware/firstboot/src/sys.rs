@@ -92,6 +92,13 @@ pub(crate) fn now() -> u64 {
     u64::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec).unwrap_or(0)
 }
 
+/// Sets the clock.
+pub(crate) fn set_clock(seconds: u64) -> io::Result<()> {
+    let tv_sec = i64::try_from(seconds).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let time = rustix::time::Timespec { tv_sec, tv_nsec: 0 };
+    Ok(rustix::time::clock_settime(rustix::time::ClockId::Realtime, time)?)
+}
+
 /// Writes everything out and restarts the machine.
 pub(crate) fn reboot() {
     rustix::fs::sync();

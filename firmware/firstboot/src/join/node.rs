@@ -1,13 +1,16 @@
 //! The node as Kubernetes has it, by the kubelet's own credentials: is it ready, and does it name its Longhorn disks?
 
-use super::Around;
 use super::tls::{Answer, Client, Dial, Identity, Question};
 use super::unit;
 use super::words::{Cause, Trouble};
+use super::{Around, journal};
 use kiln_contract::event::{BOOT_RECORD, RECORD, Record};
 use kiln_contract::join::{Join, LONGHORN_ANNOTATION};
 use serde_json::{Value, json};
 use std::fs;
+
+/// How often a change that met another one is tried again before that is told.
+const CONFLICTS: u32 = 20;
 
 /// What a kubeconfig that k3s wrote says (pkg/daemons/control/deps/deps.go: kubeconfigTemplate): one cluster, one user, all
 /// of it files.
@@ -77,13 +80,18 @@ fn get(client: &Client, join: &Join) -> Result<Value, Trouble> {
 fn refused(status: u16, join: &Join) -> Trouble {
     match status {
         404 => Trouble::new(Cause::NotRegistered, &join.node),
+        409 => Trouble::new(Cause::ApiConflict, ""),
         401 | 403 => Trouble::new(Cause::ApiRefused, format!("it answered {status}")),
         other => Trouble::new(Cause::ApiSilent, format!("it answered {other}")),
     }
 }
 
-/// Is the node Ready?
+/// Is the node Ready? While k3s does not stay, its own last words are what keeps it.
 pub(super) fn ready(around: &Around, join: &Join) -> Result<((), String), Trouble> {
+    is_ready(around, join).map_err(|found| journal::explained(around, join, found))
+}
+
+fn is_ready(around: &Around, join: &Join) -> Result<((), String), Trouble> {
     let node = get(&client(around, join)?, join)?;
     let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     match conditions.find(|condition| condition["type"] == "Ready") {
@@ -106,7 +114,19 @@ pub(super) fn annotate(around: &Around, join: &Join) -> Result<((), String), Tro
         Err(said) => return Ok(((), format!("nothing is told of disks: {said}"))),
     };
     let client = client(around, join)?;
-    let node = get(&client, join)?;
+    let mut left = CONFLICTS;
+    loop {
+        match tell(&client, join, &wanted) {
+            // The kubelet and k3s write to the object as well: the newer one is read and tried at once.
+            Err(trouble) if trouble.cause == Cause::ApiConflict && left > 0 => left -= 1,
+            told => return told,
+        }
+    }
+}
+
+/// Reads the object, and adds the annotation to the version that was read.
+fn tell(client: &Client, join: &Join, wanted: &str) -> Result<((), String), Trouble> {
+    let node = get(client, join)?;
     let metadata = &node["metadata"];
     match metadata["annotations"][LONGHORN_ANNOTATION].as_str() {
         Some(found) if found == wanted => return Ok(((), "Kubernetes knows the disks".to_owned())),
@@ -122,7 +142,7 @@ pub(super) fn annotate(around: &Around, join: &Join) -> Result<((), String), Tro
     }});
     let headers = vec![("Content-Type", "application/merge-patch+json".to_owned())];
     let body = patch.to_string().into_bytes();
-    let answer = api(&client, Question { method: "PATCH", path: &path(join), headers, body })?;
+    let answer = api(client, Question { method: "PATCH", path: &path(join), headers, body })?;
     match answer.status {
         200 => Ok(((), "Kubernetes was told of the disks".to_owned())),
         status => Err(refused(status, join)),

@@ -265,7 +265,7 @@ mod tests {
         let said = |status| refused(status, "/v1-k3s/config").said();
         assert_eq!(said(400), "the server found the request incomplete (400): /v1-k3s/config");
         assert_eq!(said(401), "the server does not know this node's token (401)");
-        assert_eq!(said(403), "the server takes this token, but not for this role (403): /v1-k3s/config");
+        assert_eq!(said(403), "the server lets nobody ask that in this way (403): /v1-k3s/config");
         assert_eq!(said(404), "the server has no /v1-k3s/config (404)");
         assert_eq!(said(429), "the server has too many requests (429)");
         assert_eq!(said(500), "the server failed: /v1-k3s/config answered 500");

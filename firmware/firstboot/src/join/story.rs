@@ -1,8 +1,9 @@
 //! One step after another, each tried until it is done: what is said meanwhile, what is kept over a restart, and the report.
 
 use super::Around;
-use super::words::{Cause, Trouble};
+use super::words::Trouble;
 use crate::console::announce;
+use kiln_contract::ending::Waiting;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -43,6 +44,9 @@ pub(super) struct Progress {
     /// Seconds since 1970, by the node's own clock.
     began: u64,
     steps: Vec<Step>,
+    /// What is in the way at the moment, as it was told last, and whether time may heal it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
 }
 
 /// A step that is done.
@@ -86,6 +90,7 @@ impl<'a> Story<'a> {
             done: false,
             began: around.clock.now(),
             steps: Vec::new(),
+            waiting: None,
         });
         Self { around, title, progress, told: false }
     }
@@ -98,9 +103,10 @@ impl<'a> Story<'a> {
     ) -> T {
         let (since, began) = (Instant::now(), self.around.clock.now());
         name.clone_into(&mut self.progress.stage);
+        self.progress.waiting = None;
         self.keep();
         let mut wait = WAITS.0;
-        let mut last: Option<(Cause, Instant)> = None;
+        let mut last: Option<(Trouble, Instant)> = None;
         let mut trouble = String::new();
         let mut attempts = 0;
         loop {
@@ -113,18 +119,23 @@ impl<'a> Story<'a> {
                     // A step that is done again after a restart has one place in the report.
                     self.progress.steps.retain(|done| done.step != name);
                     self.progress.steps.push(step);
+                    self.progress.waiting = None;
                     return value;
                 }
                 Err(found) => {
                     let again = self.around.shorter(AGAIN);
-                    let due =
-                        last.is_none_or(|(cause, told)| cause != found.cause || told.elapsed() >= again);
+                    let told = last.as_ref();
+                    let due = told.is_none_or(|(told, at)| !told.is_like(&found) || at.elapsed() >= again);
                     trouble = found.to_string();
                     if due {
                         let lasted =
-                            last.map(|_| format!(" (for {})", in_words(since.elapsed()))).unwrap_or_default();
+                            told.map(|_| format!(" (for {})", in_words(since.elapsed()))).unwrap_or_default();
                         self.say(&format!("{name}: waiting{lasted}: {trouble}"));
-                        last = Some((found.cause, Instant::now()));
+                        let (step, trouble) = (name.to_owned(), trouble.clone());
+                        let waiting = Waiting { step, trouble, heals: found.heals(), since: began };
+                        self.progress.waiting = Some(waiting);
+                        self.keep();
+                        last = Some((found, Instant::now()));
                     }
                 }
             }
@@ -212,9 +223,15 @@ mod tests {
         let mut left = 3;
         let value = story.step("link", |_| {
             left -= 1;
+            if left < 2 {
+                // What it waits for is on the disk, for who asks.
+                let kept = fs::read_to_string(root.path().join(STATE.trim_start_matches('/'))).unwrap();
+                assert!(kept.contains("\"heals\": true") && kept.contains("\"step\": \"link\""), "{kept}");
+            }
             if left > 0 { Err(Trouble::new(Cause::NoCarrier, "eth0")) } else { Ok((7, "eth0".to_owned())) }
         });
         assert_eq!((value, story.progress.steps[0].attempts), (7, 3));
+        assert_eq!(story.progress.waiting, None);
         story.joined();
         let path = root.path().join(STATE.trim_start_matches('/'));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

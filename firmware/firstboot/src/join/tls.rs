@@ -2,13 +2,15 @@
 //! to make one that trusts anybody else; a [`stranger`] is asked for its CA alone.
 
 use super::clock::Clock;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
 };
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +53,8 @@ impl Dial {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// The header `Date`: seconds since 1970.
+    pub(super) date: Option<u64>,
 }
 
 /// What is asked.
@@ -155,8 +159,9 @@ impl Client {
             self.agent.run(build(&question, &self.base).body(question.body.as_slice()).map_err(request)?)?
         };
         let status = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|value| date(value.to_str().ok()?));
         let body = response.body_mut().with_config().limit(MOST).read_to_vec()?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, date })
     }
 }
 
@@ -177,6 +182,89 @@ pub(super) fn stranger(dial: &Dial) -> Result<Vec<u8>, Error> {
         .with_no_client_auth();
     let question = Question { method: "GET", path: "/cacerts", ..Question::default() };
     Ok(Client::with(dial, config).ask(question)?.body)
+}
+
+/// RFC 9110, section 5.6.7.
+fn date(text: &str) -> Option<u64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    u64::try_from(time.as_second()).ok()
+}
+
+/// What time it is by a server that proves itself by the pinned CA. Since that is asked where the clock here may be wrong,
+/// the times of certificates do not count for this one question; it has no header of ours and no secret.
+pub(super) fn time_of(dial: &Dial, authority: &str) -> Result<Option<u64>, Error> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(authority.as_bytes()).filter_map(Result::ok);
+    if roots.add_parsable_certificates(certificates).0 == 0 {
+        return Err(Error::Material("the pinned CA"));
+    }
+    let provider = Arc::new(ring::default_provider());
+    let pinned = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|_| Error::Material("the pinned CA"))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Error::Material("TLS"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Timeless(pinned)))
+        .with_no_client_auth();
+    let question = Question { method: "GET", path: "/cacerts", ..Question::default() };
+    Ok(Client::with(dial, config).ask(question)?.date)
+}
+
+/// The pinned CA at whatever time a certificate is valid.
+#[derive(Debug)]
+struct Timeless(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Timeless {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let mut at = now;
+        // A chain has few certificates, and each may want another time.
+        for _ in 0..6 {
+            let judged = self.0.verify_server_cert(certificate, between, name, ocsp, at);
+            at = match judged {
+                Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) => not_before,
+                Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+                    not_after,
+                    ..
+                })) => not_after,
+                other => return other,
+            };
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::Expired))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// The node's clock for certificates.
@@ -315,5 +403,18 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_those_of_http() {
+        assert_eq!(date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        for bad in ["", "now", "Sun, 06 Nov 1994", "784111777", "Sun, 06 Nov 1954 08:49:37 GMT"] {
+            assert_eq!(date(bad), None, "{bad}");
+        }
     }
 }

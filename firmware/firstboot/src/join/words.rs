@@ -1,6 +1,7 @@
 //! Everything that keeps a node from joining: in which words it is said, and what a person can do about it. One table,
 //! so that they are read and corrected beside each other.
 
+use kiln_contract::ending::Known;
 use std::fmt;
 
 /// Makes the causes and the table of their words from one list: a cause without words does not compile.
@@ -32,6 +33,7 @@ causes! {
     NoRoute: "no route leads to {}", "Is the gateway in the cluster file right (`ip route`)?";
     NameUnknown: "{}", "Is the name right, and who is to know it? An address as the cluster's endpoint needs nobody";
     ClockEarly: "the clock says {}", "Set the clock in the firmware's setup, or give the node a time server (`timedatectl`)";
+    ClockLate: "the clock says {}", "Set the clock in the firmware's setup, or give the node a time server (`timedatectl`)";
     ClockUnset: "no time server has set the clock yet{}", "The join goes on without one when none answers soon";
     Refused: "{} is there, and nothing listens on that port", "Is k3s running there (`systemctl status k3s`), and is it the server's address?";
     Unreachable: "{} can't be reached", "Is the server switched on, and is a cable, VLAN or gateway between here and there?";
@@ -47,8 +49,8 @@ causes! {
     BadToken: "{} holds no full token", "K10, 64 hexadecimal digits, ::user:secret is what it must be: build the seed anew";
     TokenOfOther: "{}", "Token and CA are of two clusters: build the seed anew";
     BadRequest: "the server found the request incomplete (400): {}", "Versions of k3s there and of Kiln here may not fit";
-    Unauthorised: "the server does not know this node's token (401){}", "Just after its start that passes; else the token was rotated, or is of another cluster: build this node's seed with the cluster's present secrets";
-    WrongRole: "the server takes this token, but not for this role (403): {}", "An agent wants the agents' token, a server the servers'";
+    Unauthorised: "the server does not know this node's token (401){}", "Just after its start that passes; else the token was rotated, or is of another cluster or another role (agents join by the agents' token, servers by the servers'): build this node's seed with the cluster's present secrets";
+    WrongRole: "the server lets nobody ask that in this way (403): {}", "Does a proxy in between take the Authorization header away? Versions of k3s there and of Kiln here may not fit either";
     NotK3s: "the server has no {} (404)", "Is k3s listening there, and not a proxy or an ingress?";
     Busy: "the server has too many requests (429){}", "Many nodes join at once; nothing to do but wait";
     Starting: "the server is still starting (503){}", "Nothing to do but wait; its journal tells (`journalctl -u k3s`)";
@@ -58,6 +60,8 @@ causes! {
     AfterNotReady: "server {} is not ready", "Servers join one after another; look at that one first";
     UnitFailed: "systemd can't start {}", "`systemctl status` and `journalctl` tell more";
     NotStarted: "k3s has made no credentials for the kubelet yet: {}", "Its journal tells what it waits for (`journalctl -u k3s -u k3s-agent`)";
+    Ended: "{}", "Its journal tells more (`journalctl -u k3s -u k3s-agent`)";
+    ApiConflict: "others change the Node object all the time (409){}", "It is tried again; who writes to it so often (`kubectl get node -w`)?";
     ApiSilent: "the Kubernetes API does not answer: {}", "It may still be starting (`journalctl -u k3s -u k3s-agent`)";
     ApiRefused: "the Kubernetes API refused this node: {}", "Its certificate is of another cluster, or its Node object was deleted";
     NotRegistered: "Kubernetes has no node {} yet", "The kubelet registers it (`journalctl -u k3s -u k3s-agent`)";
@@ -77,6 +81,8 @@ causes! {
 pub(super) struct Trouble {
     pub(super) cause: Cause,
     facts: String,
+    /// What k3s' last words mean, where they are known.
+    pub(super) known: Option<Known>,
 }
 
 impl Trouble {
@@ -88,13 +94,42 @@ impl Trouble {
     /// Facts that others wrote lose what could move a cursor.
     pub(super) fn new(cause: Cause, facts: impl Into<String>) -> Self {
         let facts = facts.into().replace(|c: char| c.is_control(), " ");
-        Self { cause, facts }
+        Self { cause, facts, known: None }
+    }
+
+    /// With what k3s' last words mean.
+    pub(super) fn knowing(self, known: Option<Known>) -> Self {
+        Self { known, ..self }
+    }
+
+    /// True when it is the same that is in the way: it need not be told at once.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.cause, self.known) == (other.cause, other.known)
+    }
+
+    /// False when time alone does not help: somebody must do something about this node or its seed.
+    pub(super) fn heals(&self) -> bool {
+        let never = matches!(
+            self.cause,
+            Cause::OtherCa
+                | Cause::OtherHash
+                | Cause::CertificateName
+                | Cause::NotTls
+                | Cause::BadToken
+                | Cause::TokenOfOther
+                | Cause::Unauthorised
+                | Cause::WrongRole
+                | Cause::NotK3s
+                | Cause::WrongPassword
+                | Cause::ApiRefused
+        );
+        !never && self.known.is_none_or(Known::heals)
     }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}", self.said(), self.cause.row().1)
+        write!(f, "{}. {}", self.said(), self.known.map_or(self.cause.row().1, Known::way_out))
     }
 }
 
