@@ -270,7 +270,7 @@ fn a_clock_that_nobody_sets() {
         assert_eq!(line, "join: clock: nobody has set it, and TIME is plausible");
         // 60 s and 5 s at twenty times the pace.
         let lasted = since.elapsed();
-        assert_eq!(lasted < Duration::from_secs(2), rtc, "{lasted:?}");
+        assert_eq!(lasted < Duration::from_millis(2900), rtc, "{lasted:?}");
     }
 }
 
