@@ -130,11 +130,15 @@ impl<'a> Story<'a> {
                     if due {
                         let lasted =
                             told.map(|_| format!(" (for {})", in_words(since.elapsed()))).unwrap_or_default();
-                        self.say(&format!("{name}: waiting{lasted}: {trouble}"));
-                        let (step, trouble) = (name.to_owned(), trouble.clone());
-                        let waiting = Waiting { step, trouble, heals: found.heals(), since: began };
-                        self.progress.waiting = Some(waiting);
+                        // Who has read the line finds the same on the disk.
+                        self.progress.waiting = Some(Waiting {
+                            step: name.to_owned(),
+                            trouble: trouble.clone(),
+                            heals: found.heals(),
+                            since: began,
+                        });
                         self.keep();
+                        self.say(&format!("{name}: waiting{lasted}: {trouble}"));
                         last = Some((found, Instant::now()));
                     }
                 }
