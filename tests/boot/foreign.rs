@@ -105,16 +105,50 @@ fn feed(command: &mut Command, text: &str) {
 }
 
 fn physical_volume(path: &Path) -> bool {
+    on_loop(path, |device| lvm("pvcreate", device, &[device]));
+    true
+}
+
+/// Runs something on a file that is a block device meanwhile.
+fn on_loop(path: &Path, work: impl FnOnce(&str)) {
     let said = succeed(tool("losetup", "mount").args(["--find", "--show"]).arg(path));
     let device = said.trim();
-    // No other device of this host is looked at, and udev is not waited for.
+    let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(device)));
+    succeed(tool("losetup", "mount").args(["--detach", device]));
+    if let Err(panic) = worked {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a command of LVM. No other device of this host is looked at, and udev is not waited for.
+fn lvm(command: &str, device: &str, arguments: &[&str]) {
     let config = format!(
         "devices {{ filter = [ \"a|^{device}$|\", \"r|.*|\" ] }} activation {{ udev_sync = 0 udev_rules = 0 }}"
     );
-    let output = tool("pvcreate", "lvm2").args(["-q", "--config", &config, device]).output();
-    succeed(tool("losetup", "mount").args(["--detach", device]));
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", kiln_tests::said(&output));
+    succeed(tool(command, "lvm2").args(["-q", "--config", &config]).args(arguments));
+}
+
+/// Puts a volume group on a disk, with one volume of 64 MiB in it. The volume is written into the group's description, as
+/// lvcreate wants the kernel's device mapper. False when that needs root and this test has no root.
+pub(crate) fn group_with_volume(path: &Path, group: &str, volume: &str) -> bool {
+    if !root_or_skip("a volume group of LVM") {
+        return false;
+    }
+    on_loop(path, |device| {
+        lvm("vgcreate", device, &[group, device]);
+        let description = path.with_extension("lvm");
+        let file = description.display().to_string();
+        lvm("vgcfgbackup", device, &["-f", &file, group]);
+        let text = std::fs::read_to_string(&description).unwrap();
+        let end = text.trim_end().len() - 1;
+        let volumes = format!(
+            "logical_volumes {{\n{volume} {{\nid = \"kilnkk-iiii-llll-nnnn-0000-1111-222222\"\n\
+             status = [\"READ\", \"WRITE\", \"VISIBLE\"]\nflags = []\nsegment_count = 1\nsegment1 {{\nstart_extent = 0\n\
+             extent_count = 16\ntype = \"striped\"\nstripe_count = 1\nstripes = [\"pv0\", 0]\n}}\n}}\n}}\n"
+        );
+        std::fs::write(&description, format!("{}{volumes}{}", &text[..end], &text[end..])).unwrap();
+        lvm("vgcfgrestore", device, &["-f", &file, group]);
+    });
     true
 }
 

@@ -2,7 +2,8 @@
 //! while the other writes; the second is started again. And one that serves a file.
 
 use crate::cable::{Node, expect, healthy, settled, side_door, write};
-use crate::disks::{data, folder};
+use crate::disks::{content, data, folder};
+use crate::foreign::group_with_volume;
 use crate::nodes::{Shared, key_pair, remove_images};
 use kiln_qemu::{Bus, Disk, Link, Running};
 use kiln_tests::{build, shared};
@@ -83,12 +84,27 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     let (lab, folder) = (lab(), folder());
     let (one, two) = Link::pair(CARDS[0], CARDS[1]).unwrap();
     let (_, disk) = data(folder.path(), "group.img", GROUP, Bus::Virtio);
-    let storage =
-        lab.node("storage", folder.path(), one).with(Disk { serial: Some(SERIAL.to_owned()), ..disk });
+    // Disks that no rule takes: a group of the same name, which has a volume of a LUN's name.
+    let (namesake, old) = data(folder.path(), "namesake.img", 256 << 20, Bus::Virtio);
+    let is_there = group_with_volume(&namesake, "data", "worker");
+    let before = content(&namesake, &[]);
+    let storage = lab
+        .node("storage", folder.path(), one)
+        .with(Disk { serial: Some(SERIAL.to_owned()), ..disk })
+        .with(Disk { serial: Some("kiln-old".to_owned()), ..old });
     let worker = lab.node("worker", folder.path(), two);
 
     let mut serving = storage.machine.start().unwrap();
     healthy(&mut serving);
+    if is_there {
+        expect(&mut serving, "iSCSI target: a volume group of the same name, data, lies on /dev/vdc (UUID");
+        let volumes = storage.ask(
+            "sudo lvs --noheadings -o lv_name,devices,lv_active | grep -v WARNING; \
+             sudo dmsetup ls; lsblk -no FSTYPE /dev/vdc",
+        );
+        assert!(volumes.contains("/dev/vdb1(0)") && volumes.contains("foreign_LVM2_member"), "{volumes}");
+        assert_eq!(volumes.matches("data-worker").count(), 1, "{volumes}");
+    }
     // Only the target's own password is another one now; and somebody's file system is on the second LUN.
     let acl = "/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/iqn.*/auth/password";
     storage.ask(&format!("echo -n not-that-password | sudo tee {acl}"));
@@ -166,6 +182,7 @@ fn a_lun_is_mounted_and_stays_through_everything() {
         worker.ask("sudo journalctl -k -b -1 --no-pager | tail -n 80")
     );
     assert_eq!(digest(), foreign);
+    assert_eq!(content(&namesake, &[]), before, "a disk that no rule takes was written to");
     own_file_counts(&worker, &mut working);
 }
 

@@ -8,12 +8,15 @@ mod guard;
 mod owner;
 
 use crate::handoff::Handoff;
-use crate::machine::{Content, Disk, Machine, Signature};
+use crate::machine::{Content, Disk, Machine, Signature, UNSIGNED};
 use crate::plan::{Action, Decision, Obstacle, Place, Plan, Problem};
 use crate::policy::{Rule, Slot};
 use owner::Owner;
 use std::collections::BTreeMap;
 use uuid::Uuid;
+
+/// libblkid's name of a GUID partition table.
+const GPT: &str = "gpt";
 
 /// The decision about a machine's data disks.
 ///
@@ -113,8 +116,9 @@ impl<'a> View<'a> {
     fn take_back(&mut self, index: usize) {
         let disk = self.seen[index].disk;
         let Owner::Ours { rule, slot, finished } = Owner::of(disk, self.handoff) else { return };
-        let action = match guard::unwritable(disk, rule) {
-            _ if finished => Action::Keep(place(rule, slot)),
+        let other_sectors = disk.table.as_ref().and_then(|table| table.sector_size).map(Obstacle::Sectors);
+        let action = match other_sectors.clone().or_else(|| guard::unwritable(disk, rule)) {
+            _ if finished && other_sectors.is_none() => Action::Keep(place(rule, slot)),
             None => Action::Resume(place(rule, slot)),
             Some(obstacle) => {
                 self.blocked.push((index, slot));
@@ -284,20 +288,28 @@ fn place(rule: &Rule, slot: &Slot) -> Place {
     Place { rule: rule.name.clone(), slot: slot.name.clone(), usage: rule.usage }
 }
 
-/// What is on a disk that writing would destroy; nothing when it is blank. A partition table that only we could read
-/// (blkid passes over a backup copy whose primary is gone) is something.
+/// What is on a disk that writing would destroy; nothing when it is blank. A partition table that only we could read is
+/// something: blkid passes over a backup copy whose primary is gone, and over tables for sectors of another size.
 fn lost(disk: &Disk) -> Option<Vec<Signature>> {
-    let gpt = || Signature {
-        kind: "gpt".to_owned(),
-        label: String::new(),
-        uuid: disk.table.as_ref().map(|table| table.disk_guid.to_string()).unwrap_or_default(),
-        partition: None,
+    let mut found = match &disk.content {
+        Content::Blank => Vec::new(),
+        Content::Signatures(signatures) => signatures.clone(),
+        Content::Unreadable(_) => return Some(Vec::new()),
     };
-    match &disk.content {
-        Content::Blank => disk.table.as_ref().map(|_| vec![gpt()]),
-        Content::Signatures(signatures) => Some(signatures.clone()),
-        Content::Unreadable(_) => Some(Vec::new()),
+    let is_signed = !matches!(disk.content, Content::Blank);
+    let Some(table) = &disk.table else { return is_signed.then_some(found) };
+    let is_told = |signature: &Signature| signature.kind == GPT && signature.partition.is_none();
+    if !found.iter().any(is_told) {
+        // Bytes that no probe knows are those of the table.
+        found.retain(|signature| signature.kind != UNSIGNED);
+        let (kind, uuid) = (GPT.to_owned(), table.disk_guid.to_string());
+        found.insert(0, Signature { kind, label: String::new(), uuid, partition: None });
     }
+    if let Some(size) = table.sector_size {
+        let tables = found.iter_mut().filter(|signature| is_told(signature));
+        tables.for_each(|signature| signature.label = format!("for sectors of {size} bytes"));
+    }
+    Some(found)
 }
 
 #[cfg(test)]

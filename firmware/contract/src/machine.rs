@@ -9,6 +9,10 @@ use uuid::Uuid;
 /// The only version of a record that this code writes and reads.
 pub const VERSION: u32 = 1;
 
+/// What a [`Signature`] is called that is none: bytes that are neither all zeros nor all ones, and that no probe knows.
+/// Where the first of them were found is in its label.
+pub const UNSIGNED: &str = "unsigned";
+
 /// The disks of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,7 +82,7 @@ pub struct Disk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
-    /// Every probe looked, and none knows anything that it saw.
+    /// Every probe looked, and none knows anything that it saw; and all that was read was empty.
     Blank,
     /// What was found; never empty.
     Signatures(Vec<Signature>),
@@ -90,7 +94,7 @@ pub enum Content {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// `ext4`, `LVM2_member`, `crypto_LUKS`, `zfs_member`, `ceph_bluestore`, `gpt`, …
+    /// `ext4`, `LVM2_member`, `crypto_LUKS`, `zfs_member`, `ceph_bluestore`, `gpt`, …, or [`UNSIGNED`].
     pub kind: String,
     /// Label, when it has one.
     #[serde(default)]
@@ -111,6 +115,10 @@ pub struct Table {
     pub disk_guid: Uuid,
     /// Entries in use.
     pub partitions: Vec<Partition>,
+    /// Bytes of the sectors that it counts in, when they are not the disk's: the disk was divided behind another bridge or
+    /// controller, and the kernel shows none of its partitions here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sector_size: Option<u32>,
 }
 
 /// An entry of the table.

@@ -79,6 +79,8 @@ pub enum Obstacle {
     ForeignCluster,
     /// It belongs to this cluster, but to another node or to a rule that is not there any more: the partition's name.
     ForeignNode(String),
+    /// It is one of this node's, and was divided when it showed sectors of another size: how many bytes they had.
+    Sectors(u32),
     /// It could not be read: why.
     Unreadable(String),
     /// Another disk has the same serial number or WWN, or says that it is the same slot: which disks. One disk that

@@ -17,7 +17,7 @@ pub struct Report {
     pub state: String,
     /// Units that failed.
     pub failed_units: Vec<String>,
-    /// The end of each failed unit's journal, as `unit: line`.
+    /// File systems that are full, then the end of each failed unit's journal, as `unit: line`.
     pub reasons: Vec<String>,
     /// /etc/machine-id.
     pub machine_id: String,

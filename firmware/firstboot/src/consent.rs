@@ -106,7 +106,8 @@ pub(crate) fn report(steps: &mut Steps, table: &str) -> ! {
 fn screen(table: &str) -> String {
     format!(
         "\x1b[2J\x1b[H\nkiln: what this boot would do with the disks (kiln.report)\n\n{}\n\n  \
-         Nothing was written. To have it done, take kiln.report off the kernel command line.\n\n",
+         Nothing was written. To have it done, take kiln.report off `base.kernel_arguments` and write\n  \
+         the image again.\n\n",
         table.trim_matches('\n')
     )
 }

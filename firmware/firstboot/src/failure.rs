@@ -127,8 +127,8 @@ impl Failure {
         match self {
             Self::NoDisk { .. } | Self::NoKilnDisk { .. } => {
                 "If the disk is not listed, its controller needs a driver that this image lacks, or more time:\n\
-                 boot with kiln.disk_timeout=180 on the kernel command line; in the firmware's setup, set the\n\
-                 storage controller to AHCI instead of RAID. If it is listed, write the image to it again."
+                 build the image with kiln.disk_timeout=180 among `base.kernel_arguments`; in the firmware's setup,\n\
+                 set the storage controller to AHCI instead of RAID. If it is listed, write the image to it again."
                     .to_owned()
             }
             Self::Twins { .. } => {
@@ -152,8 +152,8 @@ impl Failure {
             }
             Self::OwnTable { .. } | Self::OwnWrite { .. } | Self::FormatState { .. } => {
                 "The disk may be failing, or refuse writes (a card's lock, a stick's switch); the kernel's own\n\
-                 messages say more (boot with kiln.debug on the kernel command line). If the disk is good, write\n\
-                 the node's disk.img to it again."
+                 messages say more (an image with kiln.debug among `base.kernel_arguments` shows them). If the disk\n\
+                 is good, write the node's disk.img to it again."
                     .to_owned()
             }
             Self::EncryptState { error: luks::Error::NoTpm, .. } => "Nothing was encrypted.".to_owned(),
@@ -178,8 +178,8 @@ impl Failure {
             }
             Self::KernelMount { .. } => "This kernel was built without what Kiln needs.".to_owned(),
             Self::Root { .. } => {
-                "Full or failing storage is the usual reason; the kernel's own messages say more (boot with\n\
-                 kiln.debug on the kernel command line)."
+                "Full or failing storage is the usual reason; the kernel's own messages say more (an image with\n\
+                 kiln.debug among `base.kernel_arguments` shows them)."
                     .to_owned()
             }
             Self::Panic(_) => "This is a bug in Kiln. Please report the text above.".to_owned(),

@@ -20,7 +20,10 @@ use sysfs::Device;
 /// kernel's (30 s).
 const PATIENCE: Duration = Duration::from_secs(45);
 
-pub(crate) use content::BLKID;
+/// Sizes of sectors that disks have (bytes).
+const SECTORS: [u32; 2] = [512, 4096];
+
+pub(crate) use content::{BLKID, written};
 
 /// True when there is a blkid to ask what is on disks.
 pub(crate) fn can_probe() -> bool {
@@ -162,19 +165,28 @@ fn rotational(device: &Device, transport: Transport) -> Option<bool> {
     }
 }
 
-/// The GUID partition table, when there is one and the disk can be read.
+/// The GUID partition table, when there is one and the disk can be read. A bridge may show sectors of another size than the
+/// disk was divided with.
 fn table(device: &Path, sector_size: u32, size: u64) -> Option<Table> {
     let disk = Block::open(device, size).ok()?;
-    let found = gpt::read(&disk, sector_size).ok()?.table;
+    let others = SECTORS.into_iter().filter(|other| *other != sector_size);
+    let read = |sector| gpt::read(&disk, sector).ok();
+    let found = read(sector_size).or_else(|| others.into_iter().find_map(read))?.table;
+    let sector = found.sector_size;
     let partitions = found.partitions.iter().map(|partition| machine::Partition {
         number: partition.number,
         kind: partition.type_guid,
         guid: partition.guid,
         label: sysfs::printable(partition.name.as_bytes()),
-        start: partition.offset(sector_size),
-        size: partition.size(sector_size),
+        start: partition.offset(sector),
+        size: partition.size(sector),
     });
-    Some(Table { disk_guid: found.disk_guid, partitions: partitions.collect() })
+    let partitions = partitions.collect();
+    Some(Table {
+        disk_guid: found.disk_guid,
+        partitions,
+        sector_size: (sector != sector_size).then_some(sector),
+    })
 }
 
 /// What firmware calls the machine: DMI on PCs, the device tree on boards.

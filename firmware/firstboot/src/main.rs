@@ -19,6 +19,7 @@ mod disks;
 mod efi;
 mod factory;
 mod failure;
+mod foreign;
 mod format;
 mod handed;
 mod identity;
@@ -40,6 +41,7 @@ mod probe;
 mod record;
 mod report;
 mod rescue;
+mod room;
 mod seed;
 mod seeded;
 mod slow;
@@ -158,6 +160,7 @@ fn first_boot(steps: &mut Steps) -> Result<Infallible, Failure> {
     let present = data::commit(steps, (&handoff, &plan), &machine, &again);
     mounts::data(&handoff, &present)?;
     volumes::hand_on(&handoff, own.swap.map(|number| (&chosen, number)), &present)?;
+    foreign::keep_out(&handoff, &plan, &booted.disk.name)?;
 
     let wrote = !own.changes.is_empty() || own.format_state || plan.writes();
     leave::behind(steps, &handoff, (plan, &present), wrote)?;

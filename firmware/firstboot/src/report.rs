@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::identity::{self, Said};
-use crate::{port, record, sys, verify};
+use crate::{port, record, room, sys, verify};
 use kiln_contract::report::{CONSOLE_PREFIX, PORT, Report};
 use std::fs;
 use std::io::Write;
@@ -77,7 +77,9 @@ fn wait_for_boot() -> String {
 fn collect(mut state: String) -> (Report, bool) {
     let mut failed_units =
         units(&output("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]));
-    let mut reasons: Vec<String> = failed_units.iter().flat_map(|unit| reasons(unit)).collect();
+    // First of all: what is full makes many units fail, none of which says so.
+    let mut reasons: Vec<String> =
+        room::reasons().into_iter().chain(failed_units.iter().flat_map(|unit| reasons(unit))).collect();
     if state == "starting" {
         let jobs = output("systemctl", &["list-jobs", "--no-legend", "--no-pager"]);
         reasons.extend(jobs.lines().map(|job| format!("waiting: {}", job.trim())));

@@ -9,7 +9,7 @@ use crate::keys::Key as Secret;
 use crate::luks::{self, Home, Volume};
 use crate::own::{self, Own};
 use crate::steps::Steps;
-use crate::{DEV, SYSFS, partition, seed, swap, sys};
+use crate::{DEV, SYSFS, partition, room, seed, swap, sys};
 use kiln_contract::handoff::Handoff;
 use kiln_contract::partition::{LABEL_STATE, LABEL_SWAP};
 use kiln_contract::plan::human;
@@ -182,7 +182,9 @@ pub(crate) fn mount(steps: &mut Steps, device: &Path, target: &str) -> Result<()
         repaired.map_err(|error| failed(io::Error::other(format!("{first}; {error}"))))?;
         mount().map_err(failed)?;
     }
-    grow(steps, device, target)
+    grow(steps, device, target)?;
+    room::keep(steps, &source, Path::new(target));
+    Ok(())
 }
 
 /// Grows the file system to the end of its partition, when that ends later: the disk was made larger since.

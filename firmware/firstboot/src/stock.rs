@@ -152,13 +152,13 @@ fn is_mounted(folder: &Path) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::work;
     use kiln_contract::handoff::{Cluster, Handoff, Node, Partitions, VERSION};
     use kiln_contract::policy::{Key, Policy};
     use uuid::Uuid;
 
-    fn document(policy: Policy) -> Handoff {
+    pub(crate) fn document(policy: Policy) -> Handoff {
         let id = Uuid::from_u128;
         Handoff {
             version: VERSION,

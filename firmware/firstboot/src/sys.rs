@@ -43,6 +43,39 @@ pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(path)?)?)
 }
 
+/// What a file system has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Its size (bytes).
+    pub(crate) bytes: u64,
+    /// What root may still fill.
+    pub(crate) free: u64,
+    /// What anybody may still fill.
+    pub(crate) available: u64,
+    /// Files that it may have; 0 when it does not count them.
+    pub(crate) inodes: u64,
+    /// Files that it may still get.
+    pub(crate) inodes_free: u64,
+}
+
+/// The room of the file system that `path` lies on.
+pub(crate) fn room(path: &Path) -> io::Result<Room> {
+    let found = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Room {
+        bytes: bytes(found.f_blocks),
+        free: bytes(found.f_bfree),
+        available: bytes(found.f_bavail),
+        inodes: found.f_files,
+        inodes_free: found.f_ffree,
+    })
+}
+
+/// Gives a file `bytes` of room, which nothing is written to.
+pub(crate) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+}
+
 /// Read-only and nothing that could harm: for a volume that is only looked into.
 pub(crate) fn read_only_data() -> Flags {
     MountFlags::RDONLY | quiet()

@@ -2,6 +2,7 @@
 //! configuration written. Nothing is ever shrunk or removed.
 
 mod config;
+mod group;
 mod pool;
 mod store;
 
@@ -38,6 +39,7 @@ pub(crate) fn run() -> ExitCode {
     match store::open(&target, &handoff.disks) {
         Err(error) => problems.push(error.to_string()),
         Ok(store) => {
+            store.namesakes().iter().for_each(|words| tell(words));
             match store.pool() {
                 Ok(remark) => remark.into_iter().for_each(|remark| tell(&remark)),
                 Err(error) => problems.push(error.to_string()),

@@ -2,7 +2,7 @@
 
 use super::{choose, to_probe};
 use crate::handoff::{Cluster, Handoff, Node, Partitions, VERSION};
-use crate::machine::{self, Content, Disk, Machine, Partition, Signature, Table, Transport};
+use crate::machine::{self, Content, Disk, Machine, Partition, Signature, Table, Transport, UNSIGNED};
 use crate::partition::{TYPE_DATA, TYPE_ESP, TYPE_UNFINISHED, data_disk_guid};
 use crate::plan::{Action, Obstacle, Place, Plan, Problem};
 use crate::policy::{FileSystem, Match, Policy, Rule, Slot, Use};
@@ -96,7 +96,7 @@ pub(crate) fn table(disk_guid: Uuid, partitions: &[(Uuid, Uuid)]) -> Table {
         start: 1 << 20,
         size: 1 << 30,
     };
-    Table { disk_guid, partitions: (1..).zip(partitions).map(partition).collect() }
+    Table { disk_guid, partitions: (1..).zip(partitions).map(partition).collect(), sector_size: None }
 }
 
 /// The table that a provisioned disk has.
@@ -213,6 +213,47 @@ fn every_guard_refuses_and_its_absence_passes() {
         };
         assert_eq!(actions(&plan), [&want]);
         assert_eq!(plan.problems, []);
+    }
+}
+
+/// A disk that is encrypted as a whole, one whose table is for sectors of another size: neither is blank.
+#[test]
+fn what_nobody_knows_is_lost_like_what_has_a_name() {
+    let unsigned = signature(UNSIGNED, "from 0 B on");
+    let noise = with(&disk("sdb"), |disk| disk.content = Content::Signatures(vec![unsigned.clone()]));
+    let divided = with(&noise, |disk| {
+        let table = table(Uuid::from_u128(9), &[(TYPE_ESP, CLUSTER)]);
+        disk.table = Some(Table { sector_size: Some(4096), ..table });
+    });
+    let uuid = Uuid::from_u128(9).to_string();
+    let gpt = Signature { uuid, ..signature("gpt", "for sectors of 4096 bytes") };
+    for (disk, lost) in [(noise, unsigned), (divided, gpt)] {
+        let plan = |erase| choose(&machine(std::slice::from_ref(&disk)), &handoff(&[longhorn(1)], erase));
+        let obstacle = Obstacle::Signatures(vec![lost.clone()]);
+        assert_eq!(actions(&plan(&[])), [&Action::Ignore(obstacle)]);
+        assert!(plan(&[]).is_refused());
+        let erase = plan(&["S62ANJ0NSDB"]);
+        assert_eq!(actions(&erase), [&Action::Erase(place("data", "data-1"), vec![lost])]);
+    }
+}
+
+/// A data disk that was divided behind a bridge with other sectors: it is kept, nobody gets its slot, and `erase` does not
+/// cover it.
+#[test]
+fn a_disk_of_ours_with_other_sectors_is_not_written_to() {
+    let rule = longhorn(1);
+    for kind in [TYPE_DATA, TYPE_UNFINISHED] {
+        let moved = with(&disk("sdb"), |disk| {
+            let table = provisioned(CLUSTER, &rule.slots[0], kind);
+            disk.table = Some(Table { sector_size: Some(512), ..table });
+            (disk.sector_size, disk.content) = (4096, Content::Signatures(vec![signature("PMBR", "")]));
+        });
+        let seen = machine(&[moved, disk("sdc")]);
+        let plan = choose(&seen, &handoff(std::slice::from_ref(&rule), &["S62ANJ0NSDB"]));
+        let want = [&Action::Ignore(Obstacle::Sectors(512)), &Action::Ignore(Obstacle::Spare)];
+        assert_eq!(actions(&plan), want);
+        let (disks, slots) = (vec![("sdb".to_owned(), Obstacle::Sectors(512))], vec!["data-1".to_owned()]);
+        assert_eq!(plan.problems, [Problem::Guarded { rule: "data".to_owned(), slots, disks }]);
     }
 }
 

@@ -2,7 +2,7 @@
 //! keeps rules from being satisfied, and what to do about it. Plain ASCII, at most 80 columns.
 
 use super::{Action, Obstacle, Place, Plan, Problem};
-use crate::machine::{Disk, Machine, Signature};
+use crate::machine::{Disk, Machine, Signature, UNSIGNED};
 use std::fmt::Write as _;
 
 /// Columns of a console.
@@ -131,10 +131,16 @@ fn obstacle_words(obstacle: &Obstacle) -> String {
         Obstacle::Spare => "its rules have all the disks they want".to_owned(),
         Obstacle::Removable => "it is removable".to_owned(),
         Obstacle::ReadOnly => "it is read-only".to_owned(),
+        Obstacle::Signatures(found) if is_unsigned(found) => {
+            format!("it is not blank: it carries {}", signature_words(found))
+        }
         Obstacle::Signatures(found) => format!("it carries {}", signature_words(found)),
         Obstacle::ForeignCluster => "a data disk of another cluster".to_owned(),
         Obstacle::ForeignNode(label) => {
             format!("a data disk of this cluster, but none that this node has a rule for: {label}")
+        }
+        Obstacle::Sectors(size) => {
+            format!("a data disk of this node, divided when it showed sectors of {size} bytes")
         }
         Obstacle::Unreadable(reason) => format!("it can't be read: {reason}"),
         Obstacle::Duplicate(disks) => format!("it can't be told from {}", disks.join(", ")),
@@ -143,9 +149,17 @@ fn obstacle_words(obstacle: &Obstacle) -> String {
     }
 }
 
+/// True when there is something, and nothing that anybody knows.
+fn is_unsigned(signatures: &[Signature]) -> bool {
+    matches!(signatures, [only] if only.kind == UNSIGNED)
+}
+
 /// `ext4 "backup" on partition 1, LVM2_member`.
 fn signature_words(signatures: &[Signature]) -> String {
     let words = signatures.iter().map(|Signature { kind, label, partition, .. }| {
+        if kind == UNSIGNED {
+            return format!("data without a signature, {label}");
+        }
         let label = if label.is_empty() { String::new() } else { format!(" \"{label}\"") };
         let partition = partition.map(|number| format!(" on partition {number}")).unwrap_or_default();
         format!("{kind}{label}{partition}")
@@ -222,17 +236,32 @@ fn way_out(name: &str, obstacle: &Obstacle, machine: &Machine) -> String {
     let serial =
         machine.disks.iter().find(|disk| disk.name == name).map(|disk| &*disk.serial).unwrap_or_default();
     match obstacle {
-        Obstacle::Signatures(_) if serial.is_empty() => {
-            "If nothing on it is needed any more, empty it by hand (`wipefs --all`): it has no serial number that \
-             could be listed under `erase:`."
-                .to_owned()
-        }
-        Obstacle::Signatures(_) => {
-            format!("If nothing on it is needed any more, list its serial number under `erase:`: {serial}")
+        Obstacle::Signatures(found) => {
+            let what = if is_unsigned(found) {
+                "It may be encrypted as a whole (VeraCrypt, dm-crypt, LUKS with its header elsewhere), or half wiped. "
+            } else {
+                ""
+            };
+            let way = if serial.is_empty() {
+                "empty it by hand (`blkdiscard`, or zeros all over it): it has no serial number that could be listed \
+                 under `erase:`."
+                    .to_owned()
+            } else {
+                format!("list its serial number under `erase:`: {serial}")
+            };
+            format!("{what}If nothing on it is needed any more, {way}")
         }
         Obstacle::ForeignCluster | Obstacle::ForeignNode(_) => {
-            "If nothing on it is needed any more, empty it by hand (`wipefs --all`): `erase:` does not cover disks of \
-             Kiln."
+            let way = if serial.is_empty() {
+                "empty it by hand (`blkdiscard`, or zeros all over it).".to_owned()
+            } else {
+                format!("take its table off by hand (`wipefs --all`) and list its serial number there: {serial}")
+            };
+            format!("`erase:` alone does not cover disks of Kiln: if nothing on it is needed any more, {way}")
+        }
+        Obstacle::Sectors(_) => {
+            "What is on it is kept. Attach it as it was then: another bridge or controller, or a setting of the drive, \
+             shows sectors of another size."
                 .to_owned()
         }
         Obstacle::Removable => {

@@ -141,7 +141,8 @@ kiln: what this boot would do with the disks (kiln.report)
 
   sdb  QEMU HARDDISK  10.0 GiB  empty, then longhorn sdf-1; lost: ext4 \"data\"
 
-  Nothing was written. To have it done, take kiln.report off the kernel command line.
+  Nothing was written. To have it done, take kiln.report off `base.kernel_arguments` and write
+  the image again.
 
 ";
     assert_eq!(screen(TABLE), wanted);

@@ -86,7 +86,11 @@ fn both_ends_of_everything_are_emptied_the_disks_own_last() {
         start: 1 << 30,
         size: 1 << 20,
     };
-    disk.table = Some(machine::Table { disk_guid: Uuid::from_u128(2), partitions: vec![partition] });
+    disk.table = Some(machine::Table {
+        disk_guid: Uuid::from_u128(2),
+        partitions: vec![partition],
+        sector_size: None,
+    });
     let (start, end) = (1 << 30, (1 << 30) + (1 << 20));
     assert_eq!(wiped(&disk), [(start, end), (start, end), (0, WIPED), ((1 << 40) - WIPED, 1 << 40)]);
 }
@@ -101,7 +105,11 @@ fn another_disk_under_the_same_name_is_seen() {
         Disk { content: Content::Unreadable("it did not answer".to_owned()), ..then.clone() },
         Disk { path: "pci-0000:00:1f.2-ata-2".to_owned(), ..then.clone() },
         Disk {
-            table: Some(machine::Table { disk_guid: Uuid::from_u128(2), partitions: Vec::new() }),
+            table: Some(machine::Table {
+                disk_guid: Uuid::from_u128(2),
+                partitions: Vec::new(),
+                sector_size: None,
+            }),
             ..then.clone()
         },
     ] {

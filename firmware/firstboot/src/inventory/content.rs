@@ -1,10 +1,12 @@
 //! What is on a disk, as blkid sees it. Nothing that went wrong may look like a blank disk: blkid ends with the same
 //! code (2) when it found nothing and when it could not read, so reading is tried first, and every word on its
-//! standard error counts as a failure.
+//! standard error counts as a failure. And what blkid does not know is looked at: only what is empty is blank.
+
+mod blank;
 
 use crate::block::Block;
-use kiln_contract::machine::{Content, Signature};
-use kiln_formats::io::ReadAt;
+use kiln_contract::machine::{Content, Signature, UNSIGNED};
+use kiln_contract::plan::human;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::Path;
@@ -17,13 +19,6 @@ pub(crate) const BLKID: &str = "/usr/sbin/blkid";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a running blkid is looked at.
 const POLL: Duration = Duration::from_millis(5);
-/// Every signature that libblkid knows lies within this of the start (bytes): the second header of LUKS2 may be 4 MiB
-/// in. What lies at the end (GPT, mdraid, ZFS, firmware RAIDs) is within [`TAIL`].
-const HEAD: u64 = (4 << 20) + (64 << 10);
-/// See [`HEAD`].
-const TAIL: u64 = 1 << 20;
-/// Bytes a read.
-const CHUNK: usize = 1 << 20;
 /// Exit codes of `blkid -p` (blkid(8)).
 const FOUND: i32 = 0;
 const NOTHING: i32 = 2;
@@ -31,15 +26,25 @@ const AMBIVALENT: i32 = 8;
 
 /// What is on `device`, which has `size` bytes and, by its own table, partitions of these numbers.
 pub(super) fn of(device: &Path, size: u64, partitions: &[u32]) -> Content {
-    if let Err(error) = read_ends(device, size) {
-        return Content::Unreadable(error.to_string());
-    }
+    let unreadable = |error: io::Error| Content::Unreadable(error.to_string());
+    let block = match Block::open(device, size) {
+        Ok(block) => block,
+        Err(error) => return unreadable(error),
+    };
+    let at_an_end = match blank::ends(&block, size) {
+        Ok(found) => found,
+        Err(error) => return unreadable(error),
+    };
     let mut found = match on_device(device, None) {
         Ok(found) => found,
         Err(reason) => return Content::Unreadable(reason),
     };
     if found.is_empty() {
-        return Content::Blank;
+        return match at_an_end.map_or_else(|| blank::middle(&block, size), |at| Ok(Some(at))) {
+            Ok(None) => Content::Blank,
+            Ok(Some(at)) => Content::Signatures(vec![unsigned(at)]),
+            Err(error) => unreadable(error),
+        };
     }
     // The disk is not blank as it is; what is on its partitions is for people to read.
     for number in partitions {
@@ -59,20 +64,15 @@ fn partition_device(device: &Path, number: u32) -> std::path::PathBuf {
     name.into()
 }
 
-/// Reads all that blkid is going to look at.
-fn read_ends(device: &Path, size: u64) -> io::Result<()> {
-    let disk = Block::open(device, size)?;
-    let mut buffer = vec![0; CHUNK];
-    for (start, end) in [(0, size.min(HEAD)), (size.saturating_sub(TAIL), size)] {
-        let mut at = start;
-        while at < end {
-            let step = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-            disk.read_exact_at(&mut buffer[..step], at)
-                .map_err(|error| io::Error::new(error.kind(), format!("{error} at byte {at}")))?;
-            at += step as u64;
-        }
-    }
-    Ok(())
+/// The first bytes of a partition at both ends, when they are not blank: where its first one is. For a partition that was
+/// made just now on a disk that was blank, or of which the ends were wiped.
+pub(crate) fn written(device: &Path, size: u64) -> io::Result<Option<u64>> {
+    blank::edges(&Block::open(device, size)?, size)
+}
+
+/// Something that no program knows.
+fn unsigned(at: u64) -> Signature {
+    Signature { label: format!("from {} on", human(at)), ..named(UNSIGNED, None) }
 }
 
 /// All signatures on a device. Where several lie over each other blkid names none: then it is asked for each sort.

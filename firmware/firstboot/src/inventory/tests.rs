@@ -1,6 +1,7 @@
 //! Recorded machines (`tests/machines/*.tree`, made by `tests/record-machine` as root on any Linux, or by hand): what
 //! is seen of each.
 
+mod half_wiped;
 mod rules;
 
 use super::machine;

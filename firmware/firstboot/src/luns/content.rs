@@ -4,7 +4,7 @@
 use crate::format::{self, Wanted};
 use crate::{SYSFS, inventory, partition};
 use kiln_contract::iscsi::Lun;
-use kiln_contract::machine::{Content, Disk, Signature};
+use kiln_contract::machine::{Content, Disk, Signature, UNSIGNED};
 use kiln_contract::partition as types;
 use kiln_formats::gpt::{Partition, Table};
 use std::fs::File;
@@ -91,6 +91,10 @@ fn decide(seen: &Disk, (lun, cluster): (&Lun, Uuid)) -> Result<Decision, Error> 
         return Err(Error::Unreadable { device: seen.name.clone(), why: why.clone() });
     }
     if let Some(table) = &seen.table {
+        if let Some(size) = table.sector_size {
+            let found = format!("a partition table for sectors of {size} bytes, which it does not show,");
+            return Err(Error::Foreign { found });
+        }
         let mine = table.disk_guid == types::data_disk_guid(cluster, lun.partition);
         if let ([partition], true) = (&table.partitions[..], mine)
             && partition.guid == lun.partition
@@ -121,6 +125,9 @@ fn decide(seen: &Disk, (lun, cluster): (&Lun, Uuid)) -> Result<Decision, Error> 
 
 /// `ext4 "backup"`.
 fn words(Signature { kind, label, .. }: &Signature) -> String {
+    if kind == UNSIGNED {
+        return format!("data without a signature, {label},");
+    }
     if label.is_empty() { kind.clone() } else { format!("{kind} {label:?}") }
 }
 
@@ -160,7 +167,7 @@ fn table((size, sector_size): (u64, u32), (lun, cluster): (&Lun, Uuid)) -> Optio
 pub(super) mod tests {
     use super::{Decision, Error, decide, table};
     use kiln_contract::iscsi::Lun;
-    use kiln_contract::machine::{self, Content, Disk, Signature, Transport};
+    use kiln_contract::machine::{self, Content, Disk, Signature, Transport, UNSIGNED};
     use kiln_contract::partition::{TYPE_DATA, TYPE_SWAP, TYPE_UNFINISHED};
     use kiln_contract::policy::FileSystem;
     use kiln_formats::gpt::Table;
@@ -199,6 +206,7 @@ pub(super) mod tests {
                     size: partition.size(512),
                 })
                 .collect(),
+            sector_size: None,
         });
         Disk {
             name: "sdb".to_owned(),
@@ -254,6 +262,8 @@ pub(super) mod tests {
             (None, signature("ext4"), &format),
             (None, signature("LVM2_member"), &format),
             (None, gpt(), &format),
+            (None, signature(UNSIGNED), &format),
+            (None, signature(UNSIGNED), &keep),
             (Some(&stranger), gpt(), &format),
             (Some(&other), gpt(), &format),
             (Some(&two), gpt(), &format),
@@ -275,5 +285,7 @@ pub(super) mod tests {
             "{error}"
         );
         assert!(matches!(error, Error::Foreign { .. }));
+        let error = decide(&disk(None, signature(UNSIGNED)), (&lun(), CLUSTER)).unwrap_err();
+        assert!(error.to_string().starts_with("there is data without a signature, old, on it: it is never"));
     }
 }

@@ -1,7 +1,8 @@
 //! A thin pool (lvmthin(7)): what LUNs that take room as they are written to share. It has all of its volume group but the
 //! two places for its metadata: theirs, and as much again (lvm's `pmspare`), into which `lvconvert --repair` writes.
 
-use super::store::{Error, lvm, show};
+use super::group::Group;
+use super::store::Error;
 use kiln_contract::plan::human;
 
 /// The pool's name. No LUN's has an underscore.
@@ -14,9 +15,9 @@ const KIND: &str = "thin-pool";
 const NEARLY_FULL: f64 = 80.0;
 
 /// Makes the pool of a group whose volumes are active, when there is none. Gives what a person should know.
-pub(super) fn open(group: &str) -> Result<Option<String>, Error> {
-    let pool = format!("{group}/{POOL}");
-    match show(&pool, "segtype,data_percent,metadata_percent") {
+pub(super) fn open(group: &Group) -> Result<Option<String>, Error> {
+    let pool = format!("{}/{POOL}", group.name());
+    match group.show(&pool, "segtype,data_percent,metadata_percent") {
         Ok(text) => {
             let mut words = text.split_whitespace();
             match words.next() {
@@ -28,13 +29,14 @@ pub(super) fn open(group: &str) -> Result<Option<String>, Error> {
     }
 }
 
-fn make(group: &str) -> Result<String, Error> {
-    let new = format!("{group}/{NEW}");
-    if let Ok(volumes) = show(&new, "thin_count") {
+fn make(group: &Group) -> Result<String, Error> {
+    let name = group.name();
+    let new = format!("{name}/{NEW}");
+    if let Ok(volumes) = group.show(&new, "thin_count") {
         if !matches!(volumes.trim(), "" | "0") {
             return Err(Error::NotAPool { pool: new, found: format!("{KIND} with volumes") });
         }
-        lvm(["lvremove", "--yes", &new])?;
+        group.lvm(["lvremove", "--yes", &new])?;
     }
     // lvm makes the spare as a volume `lvol0` before it renames it. Power that fails between the two leaves that behind, as
     // large as the metadata (128 MiB at most). It stays: nothing tells it from a volume that a person made without a name.
@@ -44,23 +46,12 @@ fn make(group: &str) -> Result<String, Error> {
     // their connection and reads with it, and have the same error a minute later. (lvcreate takes its own option for it,
     // `--errorwhenfull`, not together with the type: lvcreate.c, the arguments of thin pools.)
     let full = ["lvcreate", "--yes", "--config", "activation/error_when_full=1"];
-    let all = [
-        "--type",
-        KIND,
-        "--extents",
-        "100%FREE",
-        "--zero",
-        "y",
-        "--poolmetadataspare",
-        "y",
-        "-n",
-        NEW,
-        group,
-    ];
-    lvm(full.into_iter().chain(all))?;
-    lvm(["lvrename", group, NEW, POOL])?;
-    let size = show(&format!("{group}/{POOL}"), "lv_size")?.trim().parse().unwrap_or(0);
-    Ok(format!("made a pool of {} in {group}", human(size)))
+    let all =
+        ["--type", KIND, "--extents", "100%FREE", "--zero", "y", "--poolmetadataspare", "y", "-n", NEW, name];
+    group.lvm(full.into_iter().chain(all))?;
+    group.lvm(["lvrename", name, NEW, POOL])?;
+    let size = group.show(&format!("{name}/{POOL}"), "lv_size")?.trim().parse().unwrap_or(0);
+    Ok(format!("made a pool of {} in {name}", human(size)))
 }
 
 /// What to say of a pool of which these shares are in use.

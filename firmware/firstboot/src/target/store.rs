@@ -1,18 +1,18 @@
 //! Where LUNs are kept: logical volumes, or files.
 
+use super::group::Group;
 use super::pool;
-use crate::format;
+use crate::{format, inventory};
 use kiln_contract::iscsi::{self, Target};
 use kiln_contract::plan::human;
-use kiln_contract::policy::{Policy, Rule, Use};
+use kiln_contract::policy::{Policy, Use};
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-const LVM: &str = "/usr/sbin/lvm";
 /// lvm's name for a volume of a pool.
 const THIN: &str = "thin";
 /// How long the partitions of a volume group may take to appear.
@@ -29,6 +29,17 @@ pub(super) enum Error {
         "the volume group {group} is not there, and {found} is on its partition {device}: nothing was written"
     )]
     Foreign { group: String, device: String, found: String },
+    /// A group that has disks which no rule took.
+    #[error(
+        "the volume group {group} also lies on {missing} that are not on the disks of its rule, or are missing: nothing was written. Give the rule those disks, too, or take the group apart (vgreduce)"
+    )]
+    Partial { group: String, missing: String },
+    /// A volume of another group, of the same name, has the place.
+    #[error(
+        "{path} is a volume of another volume group {group}, on a disk that no rule took: it is not served, and nothing was written. Give that group another name (vgrename and its UUID, which vgs shows), or take its disk out",
+        path = path.display()
+    )]
+    OtherVolume { path: PathBuf, group: String },
     /// A disk that is to be mounted is not.
     #[error("{folder} belongs on the data disk that is mounted at {place}, and nothing is mounted there")]
     NotMounted { folder: String, place: String },
@@ -49,9 +60,9 @@ pub(super) enum Error {
 #[derive(Debug)]
 pub(super) enum Store {
     /// A volume group.
-    Group(String),
+    Group(Group),
     /// A volume group whose LUNs are in a pool.
-    Pool(String),
+    Pool(Group),
     /// A folder.
     Folder(PathBuf),
 }
@@ -72,8 +83,10 @@ pub(super) fn open(target: &Target, disks: &Policy) -> Result<Store, Error> {
     match &target.store {
         iscsi::Store::VolumeGroup(name) => {
             let rule = disks.data.iter().find(|rule| rule.usage == Use::Lvm && rule.name == *name);
-            group(name, rule)?;
-            Ok(if target.thin { Store::Pool(name.clone()) } else { Store::Group(name.clone()) })
+            let group = Group::of(name, rule)?;
+            group.make()?;
+            group.lvm(["vgchange", "--activate", "y", name])?;
+            Ok(if target.thin { Store::Pool(group) } else { Store::Group(group) })
         }
         iscsi::Store::Folder(folder) => {
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -99,60 +112,34 @@ fn unmounted(folder: &str, disks: &Policy, mountinfo: &str) -> Option<String> {
     (!is_mounted).then(|| place.to_owned())
 }
 
-/// The volume group, made on the partitions of its rule when there is none, and its volumes active.
-fn group(name: &str, rule: Option<&Rule>) -> Result<(), Error> {
-    let partitions: Vec<Uuid> = rule.iter().flat_map(|rule| &rule.slots).map(|slot| slot.partition).collect();
-    let mut devices = Vec::new();
-    for partition in partitions {
-        let device = PathBuf::from(format!("/dev/disk/by-partuuid/{partition}"));
-        wait_for(&device).ok_or_else(|| Error::NoDisk { group: name.to_owned(), partition })?;
-        devices.push(device.display().to_string());
-    }
-    if lvm(["vgs", "--noheadings", "-o", "vg_name", name]).is_err() {
-        for device in &devices {
-            if let Some(found) = content(device)? {
-                let (group, device) = (name.to_owned(), device.clone());
-                return Err(Error::Foreign { group, device, found });
-            }
-        }
-        // Without a terminal to ask, lvm takes "no" for the answer to whether a signature may go.
-        let arguments = ["vgcreate", name].into_iter().chain(devices.iter().map(String::as_str));
-        format::run(LVM, arguments)?;
-    }
-    lvm(["vgchange", "--activate", "y", name])?;
-    Ok(())
-}
-
-/// Runs a command of lvm, and gives what it says.
-pub(super) fn lvm<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
-    Ok(format::run(LVM, arguments)?)
-}
-
-/// Fields of a volume, sizes in bytes.
-pub(super) fn show(volume: &str, fields: &str) -> Result<String, Error> {
-    lvm(["lvs", "--noheadings", "--units", "b", "--nosuffix", "-o", fields, volume])
-}
-
 /// What is on a partition; nothing when it is blank. A physical volume of no group is what a cut `vgcreate` leaves.
-fn content(device: &str) -> Result<Option<String>, Error> {
+pub(super) fn content(group: &Group, device: &str) -> Result<Option<String>, Error> {
     // Of a partition blkid always finds something: its place in the table. That has other names.
-    match format::run("/usr/sbin/blkid", ["-p", "-o", "value", "-s", "TYPE", "-s", "PTTYPE", device]) {
-        Ok(text) => {
-            let found = text.split_whitespace().collect::<Vec<_>>().join(" and ");
-            let orphan = || {
-                let group = lvm(["pvs", "--noheadings", "-o", "vg_name", device]);
-                group.is_ok_and(|group| group.trim().is_empty())
-            };
-            let blank = found.is_empty() || (found == "LVM2_member" && orphan());
-            Ok((!blank).then_some(found))
-        }
-        // blkid(8): 2 is nothing found. A device that can't be read ends the same way, and lvm then can't write it.
-        Err(format::Error::Failed { status, .. }) if status.ends_with(": 2") => Ok(None),
-        Err(error) => Err(error.into()),
+    let found =
+        match format::run("/usr/sbin/blkid", ["-p", "-o", "value", "-s", "TYPE", "-s", "PTTYPE", device]) {
+            Ok(text) => text.split_whitespace().collect::<Vec<_>>().join(" and "),
+            // blkid(8): 2 is nothing found. A device that can't be read ends the same way, and is read below.
+            Err(format::Error::Failed { status, .. }) if status.ends_with(": 2") => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+    let orphan = || {
+        let of = group.lvm(["pvs", "--noheadings", "-o", "vg_name", device]);
+        of.is_ok_and(|of| of.trim().is_empty())
+    };
+    if found == "LVM2_member" && orphan() {
+        return Ok(None);
     }
+    if !found.is_empty() {
+        return Ok(Some(found));
+    }
+    let path = PathBuf::from(device);
+    let size = fs::File::open(&path).and_then(|mut file| file.seek(SeekFrom::End(0)));
+    let written = size.and_then(|size| inventory::written(&path, size));
+    let written = written.map_err(|error| Error::File { path, error })?;
+    Ok(written.map(|at| format!("data without a signature, from {} on,", human(at))))
 }
 
-fn wait_for(path: &Path) -> Option<()> {
+pub(super) fn wait_for(path: &Path) -> Option<()> {
     let start = Instant::now();
     while !path.exists() {
         if start.elapsed() > PATIENCE {
@@ -164,6 +151,14 @@ fn wait_for(path: &Path) -> Option<()> {
 }
 
 impl Store {
+    /// What a person should know of other groups of the same name.
+    pub(super) fn namesakes(&self) -> Option<String> {
+        match self {
+            Self::Pool(group) | Self::Group(group) => group.namesakes(),
+            Self::Folder(_) => None,
+        }
+    }
+
     /// Makes the pool of thin LUNs, when there is none. Gives what a person should know. LUNs that are there can be served
     /// without.
     pub(super) fn pool(&self) -> Result<Option<String>, Error> {
@@ -184,10 +179,10 @@ impl Store {
     }
 }
 
-fn volume(group: &str, (name, bytes): (&str, u64), pooled: bool) -> Result<Made, Error> {
-    let full = format!("{group}/{name}");
+fn volume(group: &Group, (name, bytes): (&str, u64), pooled: bool) -> Result<Made, Error> {
+    let full = format!("{}/{name}", group.name());
     let path = PathBuf::from(format!("/dev/{full}"));
-    let (remark, thin) = match show(&full, "lv_size,segtype") {
+    let (remark, thin) = match group.show(&full, "lv_size,segtype") {
         Ok(text) => {
             let (has, kind) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
             let has = has.parse::<u64>().unwrap_or(0);
@@ -201,16 +196,19 @@ fn volume(group: &str, (name, bytes): (&str, u64), pooled: bool) -> Result<Made,
             let create = ["lvcreate", "--yes", "-n", name];
             // Extents that were in use before may hold what looks like a file system. A pool's are zeroed when they are
             // given away.
-            let thick = ["--wipesignatures", "y", "--zero", "y", "-L", &size, group];
-            let thin = ["--type", THIN, "-V", &size, "--thinpool", pool::POOL, group];
-            lvm(create.into_iter().chain(if pooled { thin } else { thick }))?;
-            (Some(format!("made in {group}")), pooled)
+            let thick = ["--wipesignatures", "y", "--zero", "y", "-L", &size, group.name()];
+            let thin = ["--type", THIN, "-V", &size, "--thinpool", pool::POOL, group.name()];
+            group.lvm(create.into_iter().chain(if pooled { thin } else { thick }))?;
+            (Some(format!("made in {}", group.name())), pooled)
         }
     };
     wait_for(&path).ok_or_else(|| {
         let error = io::Error::from(io::ErrorKind::NotFound);
         Error::File { path: path.clone(), error }
     })?;
+    if !group.has(&full, &path)? {
+        return Err(Error::OtherVolume { path, group: group.name().to_owned() });
+    }
     Ok(Made { path, remark, thin })
 }
 

@@ -3,7 +3,7 @@
 use super::{human, table};
 use crate::choose::choose;
 use crate::choose::tests::{disk, handoff, machine, provisioned, rule, signature, slot};
-use crate::machine::{Content, Disk, Transport};
+use crate::machine::{Content, Disk, Table, Transport, UNSIGNED};
 use crate::partition::TYPE_DATA;
 use crate::policy::{Rule, Use};
 use uuid::Uuid;
@@ -72,7 +72,13 @@ fn a_machine_full_of_trouble() {
     small.size = 8 << 20;
     let mut locked = disk("sdl");
     locked.read_only = true;
+    let noise = signed("sdm", UNSIGNED, "from 0 B on");
+    let mut moved = disk("sdn");
+    let table_of_ours = provisioned(Uuid::from_u128(0xc1), &samsungs(4).slots[0], TYPE_DATA);
+    moved.table = Some(Table { sector_size: Some(512), ..table_of_ours });
     let disks = [
+        noise,
+        moved,
         nvme(),
         signed("sdd", "ntfs", "Photos"),
         foreign,

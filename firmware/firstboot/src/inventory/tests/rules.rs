@@ -10,7 +10,7 @@ use kiln_contract::plan::{Action, Problem};
 use kiln_contract::policy::{Match, Policy, Rule, Slot, Use};
 use uuid::Uuid;
 
-fn rule(matching: Match, count: u128) -> Rule {
+pub(super) fn rule(matching: Match, count: u128) -> Rule {
     let slot = |number: u128| Slot {
         name: format!("data-{number}"),
         partition: Uuid::from_u128(number),
@@ -34,7 +34,7 @@ fn rule(matching: Match, count: u128) -> Rule {
     }
 }
 
-fn handoff(rules: &[Rule], erase: &[&str]) -> Handoff {
+pub(super) fn handoff(rules: &[Rule], erase: &[&str]) -> Handoff {
     let id = Uuid::from_u128;
     let erase = erase.iter().map(|serial| (*serial).to_owned()).collect();
     Handoff {
@@ -56,7 +56,7 @@ fn handoff(rules: &[Rule], erase: &[&str]) -> Handoff {
     }
 }
 
-fn matching(change: impl FnOnce(&mut Match)) -> Match {
+pub(super) fn matching(change: impl FnOnce(&mut Match)) -> Match {
     let mut matching = Match::default();
     change(&mut matching);
     matching
@@ -78,7 +78,7 @@ fn owned(cluster: Uuid, slot: u128, kind: Uuid) -> Option<Table> {
     let guid = Uuid::from_u128(slot);
     let label = format!("data-{slot}");
     let partition = Partition { number: 1, kind, guid, label, start: 1 << 20, size: 1 << 30 };
-    Some(Table { disk_guid: data_disk_guid(cluster, guid), partitions: vec![partition] })
+    Some(Table { disk_guid: data_disk_guid(cluster, guid), partitions: vec![partition], sector_size: None })
 }
 
 fn ext4(disk: &mut Disk) {
