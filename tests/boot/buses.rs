@@ -30,6 +30,7 @@ fn boots(site: &Site, bus: Bus, sector_size: u32) {
 }
 
 #[test]
+#[ignore = "a minute each under translation: `--ignored` runs them"]
 fn it_boots_from_nvme() {
     boots(site(), Bus::Nvme, 512);
 }
@@ -72,8 +73,8 @@ fn large_sectors_boot_from_virtio() {
     boots(large_sectors(), Bus::Virtio, 4096);
 }
 
+/// NVMe and large sectors at once: small ones are booted from SCSI and virtio.
 #[test]
-#[ignore = "a minute each under translation: `--ignored` runs them"]
 fn large_sectors_boot_from_nvme() {
     boots(large_sectors(), Bus::Nvme, 4096);
 }

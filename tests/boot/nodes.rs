@@ -89,7 +89,8 @@ pub(crate) fn large_sectors() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
     SITE.get_or_init(|| {
         built("boot-large-sectors", &["k3s1"], |cluster| {
-            let large = cluster.replace("    network:", "    sector_size: 4096\n    network:");
+            let large =
+                cluster.replace("    network:", "    disks: { system: { sector_size: 4096 } }\n    network:");
             assert_ne!(large, cluster, "the example no longer has nodes with networks:\n{cluster}");
             large
         })

@@ -271,7 +271,6 @@ impl Check<'_> {
                 user.ssh_keys.extend(new);
             }
             self.access(section, &users);
-            let sector_size = self.sector_size(section);
             let role = section.role.as_ref().map_or(Role::None, |role| role.value);
             let mut overlays =
                 self.node_overlays(inherited.overlays, section.overlays.as_ref(), section.k3s.as_ref());
@@ -283,6 +282,8 @@ impl Check<'_> {
                 || !packages.is_empty()
                 || overlays.iter().any(|overlay| overlay.folder.is_some());
             self.shells(&persons, &Shells { packages: all, own, overlays: &overlays });
+            let disks = own_disks.unwrap_or_else(|| inherited.disks.clone());
+            let sector_size = self.sector_size(section, &disks);
             let own_memory = section.memory.as_ref().map(|memory| self.memory(memory));
             nodes.push(Node {
                 name: name.unwrap_or_default(),
@@ -293,7 +294,7 @@ impl Check<'_> {
                 packages,
                 users,
                 sector_size,
-                disks: own_disks.unwrap_or_else(|| inherited.disks.clone()),
+                disks,
                 memory: own_memory.unwrap_or_else(|| inherited.memory.clone()),
                 iscsi: None,
                 overlays,
@@ -330,8 +331,22 @@ impl Check<'_> {
         }
     }
 
-    fn sector_size(&mut self, section: &NodeSection) -> u32 {
-        let Some(size) = &section.sector_size else { return 512 };
+    /// Bytes of a sector of the node's disk, by its own word or by that of its `disks`.
+    fn sector_size(&mut self, section: &NodeSection, disks: &Disks) -> u32 {
+        let of_disks = disks.sector_size;
+        let Some(size) = &section.sector_size else { return of_disks.unwrap_or(512) };
+        self.sectors(size);
+        let own = section.disks.as_ref().and_then(|disks| disks.system.as_ref()?.sector_size.as_ref());
+        if let Some(other) = own.filter(|other| other.value != size.value) {
+            let message = format!("a disk has one size of sectors, not {} and {}", size.value, other.value);
+            let fault =
+                Fault::error("sector-size", &other.span, message).label("here").also(&size.span, "and here");
+            self.faults.push(fault.help("leave one of the two out"));
+        }
+        size.value
+    }
+
+    fn sectors(&mut self, size: &Spanned<u32>) -> u32 {
         if !matches!(size.value, 512 | 4096) {
             let message = format!("a sector has 512 or 4096 bytes, not {}", size.value);
             let fault = Fault::error("sector-size", &size.span, message).label("here");

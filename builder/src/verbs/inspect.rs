@@ -303,6 +303,10 @@ fn print(found: &Found, ui: &Ui) -> anyhow::Result<()> {
     ui.result(format!("node {name} of cluster {cluster}"))?;
     let (bytes, guid) = (size(found.size), found.disk_guid);
     ui.result(format!("disk {bytes}, {}-byte sectors, GPT {guid}", found.sector_size))?;
+    let other = if found.sector_size == 512 { 4096 } else { 512 };
+    ui.result(format!(
+        "     no firmware finds it on a disk with {other}-byte sectors: `disks: {{system: {{sector_size: {other}}}}}` makes an image for those"
+    ))?;
     for fault in &found.table_faults {
         ui.result(format!("  partition table, {fault}"))?;
     }

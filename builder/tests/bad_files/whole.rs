@@ -152,6 +152,13 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
         ("root-size-number", format!("{HEAD}{USER}{NODE}base: {{root_size: 4096}}\n")),
         ("sector-size", format!("{HEAD}{USER}nodes: [{{name: node-1, sector_size: 1024}}]\n")),
         (
+            "sector-size-twice",
+            format!(
+                "{HEAD}{USER}disks: {{system: {{sector_size: 520}}}}\n\
+                 nodes: [{{name: node-1, sector_size: 512, disks: {{system: {{sector_size: 4096}}}}}}]\n"
+            ),
+        ),
+        (
             "memory",
             format!(
                 "{HEAD}{USER}memory: {{zram: 150%}}\nnodes: [{{name: node-1, memory: {{zram: 2, swap: 1GiB}}}}]\n"

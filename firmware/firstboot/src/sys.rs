@@ -71,6 +71,12 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
+/// Major and minor number of a device, links followed.
+pub(crate) fn device_number(path: &Path) -> io::Result<(u32, u32)> {
+    let device = std::fs::metadata(path)?.rdev();
+    Ok((rustix::fs::major(device), rustix::fs::minor(device)))
+}
+
 /// Gives a file `bytes` of room, which nothing is written to.
 pub(crate) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)

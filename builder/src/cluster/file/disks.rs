@@ -49,6 +49,10 @@ document! {
         /// Size of a swap partition with its unit, such as `4GiB`. No swap when left out.
         #[schemars(extend("pattern" = "^[0-9]+(\\.[0-9]+)? ?([KMGT]i?)?B?$", "examples" = ["4GiB"]))]
         swap: Text,
+        /// Logical sector size of the disk in bytes: 512 (default) or 4096. An image for the one is not found by firmware on a disk
+        /// with the other.
+        #[schemars(extend("enum" = [512, 4096, null]))]
+        sector_size: Spanned<u32>,
         /// Encrypts the state partition (/var): where its key is. Not encrypted when left out.
         encrypt: Spanned<Encryption>,
     }

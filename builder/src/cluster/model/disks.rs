@@ -15,6 +15,8 @@ const TPM2: &[&str] =
 pub struct Disks {
     /// Bytes of the system disk, or of the smallest that it may be.
     pub size: Option<u64>,
+    /// Bytes of a sector of the system disk, when that is said here.
+    pub sector_size: Option<u32>,
     /// Bytes of a swap partition on the system disk, a multiple of 1 MiB.
     pub swap: Option<u64>,
     /// The state partition is encrypted: where its key is.

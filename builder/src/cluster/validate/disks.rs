@@ -82,7 +82,8 @@ impl Check<'_> {
             None
         });
         let encrypt = section.encrypt.as_ref().map(|key| key.value.into());
-        Disks { size, swap, encrypt, ..Disks::default() }
+        let sector_size = section.sector_size.as_ref().map(|size| self.sectors(size));
+        Disks { size, sector_size, swap, encrypt, ..Disks::default() }
     }
 
     /// Bytes of a size, as `read` takes it.

@@ -2,7 +2,7 @@
 //! the group's rule alone, so that a group of the same name on anybody's disk is neither used nor written to.
 
 use super::store::{Error, content, wait_for};
-use crate::{SYSFS, format};
+use crate::{SYSFS, format, sys};
 use kiln_contract::policy::Rule;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,9 +79,9 @@ impl Group {
     pub(super) fn has(&self, volume: &str, device: &Path) -> Result<bool, Error> {
         let wanted = self.show(volume, "vg_uuid,lv_uuid")?;
         let failed = |error| Error::File { path: device.to_owned(), error };
-        let name = fs::canonicalize(device).map_err(failed)?;
-        let name = name.file_name().unwrap_or_default();
-        let known = Path::new(SYSFS).join("class/block").join(name).join("dm/uuid");
+        // By its number: lvm makes a node of its own where it does not wait for udev, which makes a link.
+        let (major, minor) = sys::device_number(device).map_err(failed)?;
+        let known = Path::new(SYSFS).join(format!("dev/block/{major}:{minor}/dm/uuid"));
         Ok(fs::read_to_string(known).is_ok_and(|found| is_volume(&found, &wanted)))
     }
 
