@@ -4,6 +4,7 @@ use crate::direct::kernel;
 use crate::disks::{copy_to, folder};
 use crate::nodes::{Site, large_sectors, machine, report, site};
 use kiln_qemu::{Bus, Disk, Machine, Source, free_port};
+use kiln_tests::{root_or_skip, said as said_by, succeed, tool};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -73,9 +74,40 @@ fn large_sectors_boot_from_virtio() {
     boots(large_sectors(), Bus::Virtio, 4096);
 }
 
+/// What others say of the image on a device with sectors of 4096 bytes: both tables, and each file system in its partition.
+fn judged(site: &Site) {
+    if !root_or_skip("a loop device with sectors of 4096 bytes") {
+        return;
+    }
+    let attach = |arguments: &[&str]| {
+        let sectors = ["--find", "--show", "--read-only", "--sector-size", "4096"];
+        let mut losetup = tool("losetup", "mount");
+        succeed(losetup.args(sectors).args(arguments).arg(site.image("k3s1"))).trim().to_owned()
+    };
+    let detach = |device: &str| succeed(tool("losetup", "mount").args(["--detach", device]));
+    let whole = attach(&[]);
+    let judgements = [("sgdisk", "gdisk", "-v"), ("sfdisk", "fdisk", "--verify")];
+    let said = judgements.map(|(name, package, word)| succeed(tool(name, package).args([word, &whole])));
+    detach(&whole);
+    assert!(said[0].contains("No problems found") && said[1].contains("No errors detected"), "{said:?}");
+    let described = site.described("k3s1");
+    for partition in described["disk"]["partitions"].as_array().unwrap() {
+        let place = |key: &str| partition[key].as_u64().unwrap().to_string();
+        let device = attach(&["--offset", &place("start"), "--sizelimit", &place("size")]);
+        let output = match partition["name"].as_str().unwrap() {
+            "ESP" | "CIDATA" => tool("fsck.fat", "dosfstools").args(["-n", &device]).output(),
+            _ => tool("e2fsck", "e2fsprogs").args(["-fn", &device]).output(),
+        };
+        detach(&device);
+        let output = output.unwrap();
+        assert!(output.status.success(), "{partition}: {}", said_by(&output));
+    }
+}
+
 /// NVMe and large sectors at once: small ones are booted from SCSI and virtio.
 #[test]
 fn large_sectors_boot_from_nvme() {
+    judged(large_sectors());
     boots(large_sectors(), Bus::Nvme, 4096);
 }
 

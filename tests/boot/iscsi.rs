@@ -4,9 +4,10 @@
 use crate::cable::{Node, expect, healthy, settled, side_door, write};
 use crate::disks::{content, data, folder};
 use crate::foreign::group_with_volume;
-use crate::nodes::{Shared, key_pair, remove_images};
+use crate::nodes::{Shared, key_pair, remove_images, report};
 use kiln_qemu::{Bus, Disk, Link, Running};
 use kiln_tests::{build, shared};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,6 +106,11 @@ fn a_lun_is_mounted_and_stays_through_everything() {
         assert!(volumes.contains("/dev/vdb1(0)") && volumes.contains("foreign_LVM2_member"), "{volumes}");
         assert_eq!(volumes.matches("data-worker").count(), 1, "{volumes}");
     }
+    // Nobody on the link is listened to but where something is served; and the journal has a limit.
+    storage.ask(
+        "if ss -Hltun | grep ':5355 '; then exit 1; fi; \
+         systemd-analyze cat-config systemd/journald.conf | grep -qx SystemMaxUse=512M",
+    );
     // Only the target's own password is another one now; and somebody's file system is on the second LUN.
     let acl = "/sys/kernel/config/target/iscsi/iqn.*/tpgt_1/acls/iqn.*/auth/password";
     storage.ask(&format!("echo -n not-that-password | sudo tee {acl}"));
@@ -170,9 +176,16 @@ fn a_lun_is_mounted_and_stays_through_everything() {
         assert_eq!(seen.trim(), "0", "a password is in the journal");
     }
 
+    // What only root may fill as well, to the last byte.
+    worker.ask(
+        "sudo sh -c 'fallocate -l $(df --output=avail -B1 /var | tail -n 1) /var/fill; cat /dev/zero > /var/more; true' 2> /dev/null; \
+         ! sudo sh -c 'echo x > /var/one' 2> /dev/null",
+    );
     worker.power_off(&mut working);
     let mut working = worker.machine.start().unwrap();
+    expect(&mut working, "/var is full: /dev/vda5 has 0 B of");
     expect(&mut working, "iSCSI LUN data: mounted on /storage");
+    full_var_is_said(&report(&mut working));
     assert!(!working.console().contains("was blank"), "{}", working.console());
     let files = worker.ask("cat /storage/file /storage/waited /storage/flapped");
     assert_eq!(
@@ -184,6 +197,16 @@ fn a_lun_is_mounted_and_stays_through_everything() {
     assert_eq!(digest(), foreign);
     assert_eq!(content(&namesake, &[]), before, "a disk that no rule takes was written to");
     own_file_counts(&worker, &mut working);
+}
+
+/// A node whose /var was filled to the last byte runs all that it ran before, and says first of all what is wrong.
+fn full_var_is_said(report: &Value) {
+    assert_eq!(report["failed_units"], serde_json::json!(["kiln-disks.service"]), "{report:#}");
+    let first = report["reasons"][0].as_str().unwrap();
+    assert!(
+        first.starts_with("/var is full: /dev/vda5 has 0 B of ") && first.contains(" inodes left"),
+        "{first}"
+    );
 }
 
 /// The seed has no passwords: those of the node's own file are used, a wrong one is refused, and without the file it is said
