@@ -12,20 +12,25 @@
 //! Downloads stay, because a mirror may have dropped them.
 //!
 //! A file appears under its final name whole, by rename, and is never changed after that; so readers need
-//! no lock. Nothing is flushed to the disk: after a power cut a file can be short, and sizes are checked at
-//! every use. A digest is checked when a file comes in and again when the caller asks for it
+//! no lock. After a power cut a download can be short, and sizes are checked at every use. What was built may have any size
+//! and holes, so a cut could leave the right size and zeros: it gets its name only after all of it was flushed to the disk,
+//! once for all of a build ([`Cache::settle`]); until then it is in `partial`, for this run alone. What a killed run left
+//! there goes when the cache is next opened. A digest is checked when a file comes in and again when the caller asks for it
 //! ([`Check::Digest`], for `--fresh`), not at every use: that would cost more than the build.
 
 use crate::digest::{Hashing, Sha256};
 use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+use tempfile::NamedTempFile;
 
-/// From so many bytes on a file is better removed than replaced.
-const LARGE: u64 = 1 << 20;
+/// How names of temporary files begin.
+const TEMPORARY: &str = ".tmp";
 
 /// What is looked at before a download is used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +81,8 @@ impl Error {
 pub struct Cache {
     root: PathBuf,
     check: Check,
+    /// Built things that were not flushed yet, by their final path. Shared by all clones.
+    unsettled: Arc<Mutex<BTreeMap<PathBuf, NamedTempFile>>>,
 }
 
 /// What [`Cache::claim`] found.
@@ -109,7 +116,77 @@ impl Cache {
         for folder in ["sha256", "partial", "unpacked", "blobs", "indexes"] {
             make_folder(&root.join(folder))?;
         }
-        Ok(Self { root: root.to_owned(), check: Check::Size })
+        let cache = Self { root: root.to_owned(), check: Check::Size, unsettled: Arc::default() };
+        cache.sweep();
+        Ok(cache)
+    }
+
+    /// Removes temporary files of runs that were killed: a run that lives has its own locked. What can't be removed does
+    /// no harm.
+    fn sweep(&self) {
+        let folder = self.root.join("partial");
+        let Ok(gate) = File::open(&folder) else { return };
+        // Whoever makes a file has not locked it yet: the next run sweeps.
+        if flock(&gate, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return;
+        }
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                continue;
+            }
+            let path = entry.path();
+            let free = |file: &File| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if entry.file_type().is_ok_and(|kind| kind.is_file())
+                && File::open(&path).is_ok_and(|file| free(&file))
+            {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    /// A file that goes when it is dropped, or when the cache is opened after this run was killed.
+    fn temporary(&self) -> Result<NamedTempFile, Error> {
+        let folder = self.root.join("partial");
+        let fault = |fault| Error::io("create", &folder, fault);
+        let gate = File::open(&folder).map_err(fault)?;
+        flock(&gate, FlockOperation::LockShared).map_err(|errno| fault(errno.into()))?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&folder).map_err(fault)?;
+        flock(file.as_file(), FlockOperation::LockExclusive).map_err(|errno| fault(errno.into()))?;
+        Ok(file)
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, BTreeMap<PathBuf, NamedTempFile>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Flushes what was built to the disk and gives it its names: from then on other runs use it, whatever happens.
+    ///
+    /// # Errors
+    ///
+    /// The disk is full, or did not take the bytes.
+    pub fn settle(&self) -> Result<(), Error> {
+        let mut unsettled = self.unsettled();
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        let flush = File::open(&self.root).and_then(|root| Ok(rustix::fs::syncfs(root)?));
+        flush.map_err(|fault| Error::io("write", &self.root, fault))?;
+        for (path, file) in std::mem::take(&mut *unsettled) {
+            make_folder(path.parent().unwrap_or(&self.root))?;
+            file.persist(&path).map_err(|fault| Error::io("write", &path, fault.error))?;
+        }
+        Ok(())
+    }
+
+    /// A built thing of this run, or of one whose bytes are on the disk.
+    fn used(&self, path: &Path) -> Option<File> {
+        if let Some(file) = self.unsettled().get(path) {
+            return File::open(file.path()).ok();
+        }
+        let file = File::open(path).ok()?;
+        // When it was used last; a cache that may only be read is none that may be trimmed.
+        let _ = file.set_modified(now());
+        Some(file)
     }
 
     /// The same cache with another [`Check`].
@@ -132,24 +209,32 @@ impl Cache {
         if right {
             return Ok(Some(path));
         }
-        remove(&path)?;
+        // A wrong size may be the caller's fault: what has its digest is what it should be.
+        if self.check == Check::Digest || digest_of(&path)? != *sha256 {
+            remove(&path)?;
+        }
         Ok(None)
+    }
+
+    /// Whether the download with this digest is there and of `size` bytes. Changes nothing, whatever is there.
+    pub fn has(&self, sha256: &Sha256, size: u64) -> Result<bool, Error> {
+        let path = self.path_of("sha256", &sha256.to_string());
+        Ok(metadata(&path)?.is_some_and(|metadata| metadata.len() == size))
     }
 
     /// Keeps bytes that are at hand, and says where.
     pub fn insert(&self, bytes: &[u8]) -> Result<PathBuf, Error> {
         let name = Sha256::of(bytes).to_string();
-        self.store("sha256", &name, |file| io::Write::write_all(file, bytes)).map(|(path, _)| path)
+        self.store("sha256", &name, |file| io::Write::write_all(file, bytes))
     }
 
     /// A file for bytes whose digest is not known before they are all there; it goes when it is dropped.
-    pub fn incoming(&self) -> Result<tempfile::NamedTempFile, Error> {
-        let folder = self.root.join("partial");
-        tempfile::NamedTempFile::new_in(&folder).map_err(|fault| Error::io("create", &folder, fault))
+    pub fn incoming(&self) -> Result<NamedTempFile, Error> {
+        self.temporary()
     }
 
     /// Gives such a file its final name: the digest of its bytes, which the caller has taken.
-    pub fn keep(&self, file: tempfile::NamedTempFile, sha256: &Sha256) -> Result<PathBuf, Error> {
+    pub fn keep(&self, file: NamedTempFile, sha256: &Sha256) -> Result<PathBuf, Error> {
         let path = self.path_of("sha256", &sha256.to_string());
         make_folder(path.parent().unwrap_or(&self.root))?;
         file.persist(&path).map_err(|fault| Error::io("write", &path, fault.error))?;
@@ -179,7 +264,7 @@ impl Cache {
 
     /// The built thing with this key (hexadecimal), if there is one.
     pub fn blob(&self, key: &str) -> Option<File> {
-        used(&self.path_of("blobs", key))
+        self.used(&self.path_of("blobs", key))
     }
 
     /// Keeps a built thing: `write` fills the file, which then appears under `key` (hexadecimal).
@@ -188,12 +273,12 @@ impl Cache {
         key: &str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, Error> {
-        self.store("blobs", key, write).map(|(_, file)| file)
+        self.build("blobs", key, write)
     }
 
     /// The decompressed content of the package with this digest, if it was kept.
     pub fn unpacked(&self, package: &Sha256) -> Option<File> {
-        used(&self.path_of("unpacked", &package.to_string()))
+        self.used(&self.path_of("unpacked", &package.to_string()))
     }
 
     /// Keeps the decompressed content of a package.
@@ -202,13 +287,13 @@ impl Cache {
         package: &Sha256,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, Error> {
-        self.store("unpacked", &package.to_string(), write).map(|(_, file)| file)
+        self.build("unpacked", &package.to_string(), write)
     }
 
-    /// The text of a package index with this digest, if it was kept and has this size.
+    /// The text of a package index with this digest, if it was kept and is whole.
     pub fn index(&self, sha256: &Sha256, size: u64) -> Option<Vec<u8>> {
         let bytes = fs::read(self.path_of("indexes", &sha256.to_string())).ok()?;
-        (bytes.len() as u64 == size).then_some(bytes)
+        (bytes.len() as u64 == size && Sha256::of(&bytes) == *sha256).then_some(bytes)
     }
 
     /// Keeps the text of a package index, which the caller has checked.
@@ -224,24 +309,37 @@ impl Cache {
         self.root.join(shelf).join(folder.chars().map(safe).collect::<String>()).join(name)
     }
 
-    /// Writes a file and gives it its name: where it is, and the file for reading.
+    /// Writes a file and gives it its name.
     fn store(
         &self,
         shelf: &str,
         name: &str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> Result<(PathBuf, File), Error> {
+    ) -> Result<PathBuf, Error> {
         let path = self.path_of(shelf, name);
-        let folder = path.parent().unwrap_or(&self.root);
-        make_folder(folder)?;
+        make_folder(path.parent().unwrap_or(&self.root))?;
         let written = |fault| Error::io("write", &path, fault);
-        let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(written)?;
+        let mut temporary = self.temporary()?;
         write(temporary.as_file_mut()).map_err(written)?;
-        // Once it has its name another run may remove it.
-        let file = File::open(temporary.path()).map_err(written)?;
-        make_way(&path, &file);
         temporary.persist(&path).map_err(|fault| written(fault.error))?;
-        Ok((path, file))
+        Ok(path)
+    }
+
+    /// Writes a file that gets its name when all of the run is on the disk, and gives it for reading.
+    fn build(
+        &self,
+        shelf: &str,
+        name: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<File, Error> {
+        let path = self.path_of(shelf, name);
+        let written = |fault| Error::io("write", &path, fault);
+        let mut temporary = self.temporary()?;
+        write(temporary.as_file_mut()).map_err(written)?;
+        let file = File::open(temporary.path()).map_err(written)?;
+        // One that is there is not to be mixed up with the new one: whoever asked for that did not trust it.
+        self.unsettled().insert(path, temporary);
+        Ok(file)
     }
 }
 
@@ -266,27 +364,10 @@ impl Partial {
     }
 }
 
-/// Removes what a large file is about to replace at `path`. ext4 writes a file to the disk before its name takes the
-/// place of another (ext4(5), `auto_da_alloc`), which for an image is most of the time that a build takes. What can't
-/// be removed is replaced all the same.
-fn make_way(path: &Path, file: &File) {
-    if file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE) {
-        let _ = fs::remove_file(path);
-    }
-}
-
 /// The time that files are told to be used at, and that [`Cache::trim`] is told.
 #[expect(clippy::disallowed_methods, reason = "when a file was used last never becomes bytes of an image")]
 pub fn now() -> SystemTime {
     SystemTime::now()
-}
-
-/// Opens what is to be used again, and notes that it is: [`Cache::trim`] goes by the time of change.
-fn used(path: &Path) -> Option<File> {
-    let file = File::open(path).ok()?;
-    // A cache that may only be read is none that may be trimmed.
-    let _ = file.set_modified(now());
-    Some(file)
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {

@@ -17,6 +17,10 @@ use std::path::{Path, PathBuf};
 /// The only version of the document that is read and written.
 pub const VERSION: u32 = 1;
 
+/// The way out of a lock that can't be read. A new one does not know which releases and artefacts were trusted before.
+const BEGIN_ANEW: &str =
+    "take it back from version control; or remove it, and `kiln lock` begins anew, trusting what it finds";
+
 /// The whole document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +96,7 @@ pub struct Package {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text is no lock.
-    #[error("{} is no lock file of this kiln: {reason}; `kiln lock` makes a new one", path.display())]
+    #[error("{} is no lock file of this kiln: {reason}; {BEGIN_ANEW}", path.display())]
     NotALock {
         /// The file.
         path: PathBuf,
@@ -100,7 +104,7 @@ pub enum Error {
         reason: String,
     },
     /// Another version of the document.
-    #[error("{} is of version {found}, and this kiln knows version {VERSION}; `kiln lock` makes a new one", path.display())]
+    #[error("{} is of version {found}, and this kiln knows version {VERSION}; {BEGIN_ANEW}", path.display())]
     OtherVersion {
         /// The file.
         path: PathBuf,
@@ -209,7 +213,15 @@ impl Lock {
         if version != u64::from(VERSION) {
             return Err(Error::OtherVersion { path: path(), found: version });
         }
-        serde_json::from_str(text).map_err(not_a_lock)
+        let lock: Self = serde_json::from_str(text).map_err(not_a_lock)?;
+        // A date that is none would let an older release in.
+        for suite in &lock.suites {
+            if let Err(fault) = suite.date.parse::<jiff::Timestamp>() {
+                let reason = format!("the date of {} is none: {fault}", suite.name);
+                return Err(Error::NotALock { path: path(), reason });
+            }
+        }
+        Ok(lock)
     }
 
     /// The text of the lock: JSON (so YAML, too) with a line for each suite, package and artefact, so that a
@@ -385,7 +397,8 @@ mod tests {
         let message = |text: &str| Lock::parse(text, Path::new("kiln.lock")).unwrap_err().to_string();
         assert_eq!(
             message("{\"version\": 7, \"more\": 1}"),
-            "kiln.lock is of version 7, and this kiln knows version 1; `kiln lock` makes a new one"
+            "kiln.lock is of version 7, and this kiln knows version 1; take it back from version control; or remove it, and \
+             `kiln lock` begins anew, trusting what it finds"
         );
         let text = lock().render().unwrap().replacen("\"size\"", "\"sise\"", 1);
         assert!(
@@ -393,6 +406,8 @@ mod tests {
             "{}",
             message(&text)
         );
+        let text = lock().render().unwrap().replacen("2026-09-12T", "sometime ", 1);
+        assert!(message(&text).contains("the date of trixie is none"), "{}", message(&text));
         assert!(message("").starts_with("kiln.lock is no lock file of this kiln: EOF"));
     }
 }

@@ -43,6 +43,19 @@ fn there_is_a_file_for_each() {
     assert_eq!(made(EACH, "[]"), Ok(Vec::new()));
 }
 
+/// A secret that becomes part of an entry is one in the entry's file, too, and never a name.
+#[test]
+fn what_is_made_of_a_secret_is_secret() {
+    let each = r#"{ path: "/etc/own/{{ loop_name }}", each: "[overlay.key ~ '!']", template: seed/each.j2 }"#;
+    let each = each.replace("{{ loop_name }}", "{{ 'x' }}");
+    let files = made(&each, "[]").expect("files");
+    assert_eq!((files[0].mode, files[0].secret), (0o600, true));
+    assert_eq!(files[0].text, "<<the secret k>>!\n");
+    let error =
+        made(r#"{ path: "/etc/own/{{ overlay.key }}", each: overlay.names, template: seed/each.j2 }"#, "[a]");
+    assert!(error.expect_err("refused").contains("prints a secret"));
+}
+
 /// What an entry is called never leads to another folder.
 #[test]
 fn an_entry_stays_in_its_folder() {

@@ -57,13 +57,70 @@ fn blobs_appear_whole_or_not_at_all() {
     });
     let path = cache.root().join("blobs/01").join(key);
     assert_eq!(cut.unwrap_err().to_string(), format!("cannot write {}: power cut", path.display()));
-    assert!(cache.blob(key).is_none());
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+    assert!(cache.blob(key).is_none() && !path.exists());
+    assert_eq!(fs::read_dir(cache.root().join("partial")).unwrap().count(), 0);
     let mut stored = cache.store_blob(key, |file| file.write_all(b"whole")).unwrap();
     let mut text = String::new();
     stored.read_to_string(&mut text).unwrap();
     assert_eq!(text, "whole");
     assert!(cache.blob(key).is_some() && cache.unpacked(&Sha256::of(b"")).is_none());
+}
+
+/// Until all of a run was flushed nobody else sees what it built; and a run that fails leaves nothing.
+#[test]
+fn what_is_not_on_the_disk_has_no_name() {
+    let (_folder, cache) = cache();
+    let package = Sha256::of(b"package");
+    cache.store_blob("aa", |file| file.write_all(b"blob")).unwrap();
+    cache.store_unpacked(&package, |file| file.write_all(b"tar")).unwrap();
+    assert!(cache.clone().blob("aa").is_some() && cache.unpacked(&package).is_some(), "this run's own");
+    let other = Cache::open(cache.root()).unwrap();
+    assert!(other.blob("aa").is_none() && other.unpacked(&package).is_none());
+    cache.settle().unwrap();
+    assert!(other.blob("aa").is_some() && other.unpacked(&package).is_some());
+    cache.store_blob("bb", |file| file.write_all(b"blob")).unwrap();
+    drop(cache);
+    assert!(other.blob("bb").is_none());
+    assert_eq!(fs::read_dir(other.root().join("partial")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_killed_runs_left_goes_and_what_a_living_one_writes_stays() {
+    let (_folder, cache) = cache();
+    let partial = cache.root().join("partial");
+    fs::write(partial.join(".tmpKILLED"), b"half").unwrap();
+    let download = Sha256::of(b"a download that goes on");
+    fs::write(partial.join(download.to_string()), b"a down").unwrap();
+    let living = cache.incoming().unwrap();
+    cache.store_blob("aa", |file| file.write_all(b"blob")).unwrap();
+    Cache::open(cache.root()).unwrap();
+    assert!(!partial.join(".tmpKILLED").exists());
+    assert!(living.path().exists() && partial.join(download.to_string()).exists());
+    cache.settle().unwrap();
+    assert!(cache.blob("aa").is_some());
+}
+
+/// The lock's size may be wrong, and then the lock is.
+#[test]
+fn a_wrong_size_costs_no_download() {
+    let (_folder, cache) = cache();
+    let (digest, path) = (Sha256::of(b"hello"), cache.insert(b"hello").unwrap());
+    assert!(cache.has(&digest, 5).unwrap() && !cache.has(&digest, 6).unwrap());
+    assert_eq!(cache.get(&digest, Some(6)).unwrap(), None);
+    assert!(path.exists());
+    fs::write(&path, b"hel").unwrap();
+    assert!(!cache.has(&digest, 5).unwrap() && path.exists(), "asking changes nothing");
+}
+
+#[test]
+fn an_index_of_the_right_size_and_zeros_is_none() {
+    let (_folder, cache) = cache();
+    let digest = Sha256::of(b"Package: a\n");
+    cache.store_index(&digest, b"Package: a\n").unwrap();
+    assert!(cache.index(&digest, 11).is_some());
+    let name = digest.to_string();
+    fs::write(cache.root().join("indexes").join(&name[..2]).join(&name), [0; 11]).unwrap();
+    assert!(cache.index(&digest, 11).is_none());
 }
 
 /// /dev/full answers every write as a full disk does.
@@ -85,6 +142,7 @@ fn a_full_disk_is_told() {
 fn names_cannot_leave_the_cache() {
     let (_folder, cache) = cache();
     let blob = cache.store_blob("../../etc", |file| file.write_all(b"x"));
+    cache.settle().unwrap();
     assert!(blob.is_ok() && cache.root().join("blobs/__/______etc").is_file());
 }
 
@@ -139,6 +197,7 @@ fn filled(ages: &[(&str, u64)]) -> (tempfile::TempDir, Cache, SystemTime) {
     let now = super::now();
     for (key, hours) in ages {
         let stored = cache.store_blob(key, |file| file.write_all(&vec![1; 1 << 20])).unwrap();
+        cache.settle().unwrap();
         stored.set_modified(now - Duration::from_secs(hours * 3600)).unwrap();
     }
     let download = File::open(cache.insert(b"download").unwrap()).unwrap();

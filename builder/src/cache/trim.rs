@@ -5,10 +5,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Bytes that built things may take when nobody says otherwise: about a dozen roots.
 pub const LIMIT: u64 = 8 << 30;
+
+/// No build takes longer.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What can be made again from downloads.
 const SHELVES: [&str; 2] = ["blobs", "unpacked"];
@@ -63,8 +66,16 @@ impl Cache {
 
 /// A file under its final name; another run may just have removed it.
 fn look(path: PathBuf) -> Result<Option<Built>, Error> {
+    // Earlier versions made temporary files here: one a day old is nobody's any more.
     let temporary = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let Some(metadata) = super::metadata(&path)?.filter(|it| it.is_file() && !temporary) else {
+    if temporary {
+        let old = |metadata: fs::Metadata| metadata.modified().is_ok_and(|time| time + DAY < super::now());
+        if super::metadata(&path)?.is_some_and(old) {
+            super::remove(&path)?;
+        }
+        return Ok(None);
+    }
+    let Some(metadata) = super::metadata(&path)?.filter(fs::Metadata::is_file) else {
         return Ok(None);
     };
     let used = metadata.modified().map_err(|fault| Error::io("read", &path, fault))?;

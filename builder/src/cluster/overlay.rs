@@ -7,6 +7,12 @@ use super::settings::{self, SettingSection};
 use super::{Overlay, tree};
 use crate::diag::{Fault, Span};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+/// No honest document is larger.
+const MOST: u64 = 1 << 20;
 
 // `BUILT_IN`: overlays that this version has, with their documents.
 include!(concat!(env!("OUT_DIR"), "/overlay_documents.rs"));
@@ -116,6 +122,21 @@ pub(super) fn rules(name: &str) -> settings::Rules {
     let document = BUILT_IN.iter().find(|(known, _)| *known == name);
     let file = document.and_then(|(_, document)| read(document).0);
     settings::compile(file.as_ref().and_then(|file| file.settings.as_ref()), &mut Vec::new())
+}
+
+/// The text of a user's `overlay.yaml`. A pipe would never end, and a link is not taken: it may lead to what its author can't
+/// read.
+pub(super) fn source(document: &Path) -> io::Result<String> {
+    let kind = fs::symlink_metadata(document)?.file_type();
+    let refused = |what: &str| Err(io::Error::other(format!("it is {what}, and a file is wanted")));
+    if kind.is_symlink() {
+        return refused("a symbolic link");
+    } else if !kind.is_file() {
+        return refused("no file");
+    }
+    let mut text = String::new();
+    fs::File::open(document)?.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST { refused("larger than 1 MiB") } else { Ok(text) }
 }
 
 /// Reads an `overlay.yaml`; its faults have spans of `source`.

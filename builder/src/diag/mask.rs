@@ -89,7 +89,50 @@ fn tokens(source: &str, bytes: &mut [u8]) {
     }
 }
 
-/// Whatever stands behind `password_hash:`, which may be a password by mistake, and behind `password:`; on
+/// Words in names of keys whose values nobody else should see. `password_hash` may be a password by mistake.
+const SECRET_WORDS: [&str; 14] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "token",
+    "auth_key",
+    "auth-key",
+    "authkey",
+    "access_key",
+    "api_key",
+    "apikey",
+    "private",
+    "secret_",
+    "secret-",
+    "credential",
+];
+
+/// Where the value of the first key of `line` (in small letters) begins whose name tells that it is a secret, and where
+/// that key begins. A reference to a secret is none.
+fn secret_value(line: &str) -> Option<(usize, usize)> {
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    for (colon, _) in line.match_indices(':') {
+        let before = line[..colon].trim_end_matches([' ', '"', '\'']);
+        let start = before
+            .rfind(|c| !name(c))
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let key = &before[start..];
+        let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) || key.ends_with("psk");
+        let value = line[colon + 1..].trim_start();
+        let reference = value.strip_prefix('{').map(str::trim_start).is_some_and(|inner| {
+            ["secret:", "sops:", "file:", "env:"].iter().any(|word| inner.starts_with(word))
+        });
+        // `password_authentication: no` is a setting, and so is a path.
+        let setting =
+            matches!(value.trim_end().trim_end_matches([',', '}', ' ']), "true" | "false" | "yes" | "no");
+        if secret && !reference && !setting {
+            return Some((start, colon + 1));
+        }
+    }
+    None
+}
+
+/// Whatever stands behind a key whose name tells that it is a secret; on
 /// the same line, and on those below that are indented further than the key, or the next one if there is
 /// nothing behind the key.
 fn password_values(source: &str, bytes: &mut [u8]) {
@@ -108,10 +151,7 @@ fn password_values(source: &str, bytes: &mut [u8]) {
                 open = None;
             }
         }
-        if let Some(key) = lower.find("password_hash").or_else(|| lower.find("password:"))
-            && let Some(colon) = lower[key..].find(':')
-        {
-            let value = key + colon + 1;
+        if let Some((key, value)) = secret_value(&lower) {
             let value = value + indent(&line[value..]);
             hide(bytes, start + value, start + text_end.max(value));
             open = Some((key, value < text_end));
@@ -152,6 +192,28 @@ mod tests {
         assert!(masked.contains(
             "name: é\npassword_hash: *******\npassword_hash:\n\n  *******\n  *******\nother: [\"***"
         ));
+    }
+
+    #[test]
+    fn keys_that_sound_like_secrets_are_hidden_in_any_form() {
+        for source in [
+            "auth_key: hunter2",
+            "  - { name: tailscale, auth_key: hunter2, x: hunter2",
+            "\"auth-key\" : 'hunter2",
+            "AWS_SECRET_ACCESS_KEY: hunter2",
+            "webhook-token: >-\n  hunter2\n  hunter2",
+            "psk: hunter2",
+            "passphrase: \"hunter2",
+        ] {
+            let masked = mask(source);
+            assert!(!masked.contains("hunter2"), "{masked}");
+            assert_eq!(masked.len(), source.len());
+        }
+        for source in
+            ["token: { secret: mine }", "ssh_keys: [mine]", "password_authentication: false", "name: mine"]
+        {
+            assert_eq!(mask(source), source);
+        }
     }
 
     proptest::proptest! {

@@ -12,6 +12,20 @@ const WHOLE_LINE: usize = 1;
 /// More faults than this nobody reads at once.
 const MOST_DRAWN: usize = 100;
 
+/// Bytes of a line that is drawn.
+const LONGEST_LINE: usize = 4096;
+
+/// Characters that take no column of their own, or more than their neighbours know: joiners, marks of direction, marks that
+/// stand on other characters, and the carriage return within a line.
+fn without_width(c: char) -> bool {
+    c == '\r'
+        || matches!(c,
+            '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}' | '\u{64b}'..='\u{65f}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1f3fb}'..='\u{1f3ff}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// What the place where a report is shown can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -52,7 +66,9 @@ impl Report {
         let mut text = String::new();
         for fault in self.faults.iter().take(MOST_DRAWN) {
             let shown = Shown { report: self, fault, source: Lines(self) };
-            if handler.render_report(&mut text, &shown).is_err() {
+            // Nobody reads lines that are longer, and a few kinds of characters make the drawing miscount.
+            let drawn = self.is_drawable(fault) && handler.render_report(&mut text, &shown).is_ok();
+            if !drawn {
                 let (line, column) = self.place(fault.span.start);
                 text.push_str(&format!("{}:{line}:{column}: {}\n", self.file.display(), fault.message));
             }
@@ -65,6 +81,18 @@ impl Report {
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         let text = lines.join("\n").trim_matches('\n').to_owned();
         if text.is_empty() { text } else { text + "\n" }
+    }
+
+    /// Whether the lines of a fault are such that miette draws them right: not too long, of characters that have a width.
+    fn is_drawable(&self, fault: &Fault) -> bool {
+        let spans = [Some(&fault.span), fault.also.as_ref().map(|(span, _)| span)];
+        spans.into_iter().flatten().all(|span| {
+            let at = self.drawable(span).offset();
+            let start = self.source[..at].rfind('\n').map_or(0, |newline| newline + 1);
+            let end = self.source[at..].find('\n').map_or(self.source.len(), |newline| at + newline);
+            let line = &self.source[start..end];
+            line.len() <= LONGEST_LINE && !line.trim_end_matches('\r').chars().any(without_width)
+        })
     }
 
     /// A span that miette can draw: inside the text, on character boundaries, on one line.
@@ -110,6 +138,30 @@ pub fn json<'a>(reports: impl IntoIterator<Item = &'a Report>) -> serde_json::Va
         .flat_map(|report| report.faults().iter().map(move |fault| entry(report, fault)))
         .collect::<Vec<_>>()
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Style;
+    use crate::diag::{Fault, Report};
+    use std::path::Path;
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
+        /// Whatever is in a file, and wherever a fault is in it, it is drawn.
+        #[test]
+        fn anything_is_drawn(
+            text in proptest::prop_oneof!["\\PC{0,30}", "(.|\n|\r|\t|\u{301}|\u{200d}|\u{1f468}|\u{3042}|\u{7f}|\u{85}| ){0,40}"],
+            spans in ((0_usize..60, 0_usize..60), (0_usize..60, 0_usize..60)),
+            width in 1_usize..130,
+        ) {
+            let span = |(start, len): (usize, usize)| start..start + len;
+            let fault = Fault::error("x", &span(spans.0), text.clone()).label("here").also(&span(spans.1), "there").help("a way");
+            let report = Report::new(Path::new("x.yaml"), &text, vec![fault]);
+            let style = Style { width: width.clamp(40, 120), ..Style::default() };
+            proptest::prop_assert!(report.render(&style).contains("x.yaml"));
+        }
+    }
 }
 
 /// A source of which miette draws the whole lines of a span: without context it would draw the span's own

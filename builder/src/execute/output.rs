@@ -8,6 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod room;
 
@@ -66,6 +67,8 @@ impl Error {
 #[derive(Debug)]
 pub struct Output {
     folder: PathBuf,
+    /// What is to be remembered once it is on the disk: path of the stamp, and its bytes.
+    unsettled: Mutex<Vec<(String, Vec<u8>)>>,
     _guard: File,
 }
 
@@ -92,7 +95,7 @@ impl Output {
             Err(TryLockError::Error(error)) => return Err(Error::io(&lock, error)),
         }
         room::sweep(folder, nodes);
-        Ok(Self { folder: folder.to_owned(), _guard: guard })
+        Ok(Self { folder: folder.to_owned(), unsettled: Mutex::default(), _guard: guard })
     }
 
     /// The folder.
@@ -146,7 +149,7 @@ impl Output {
         let _ = fs::remove_file(self.stamp_path(node));
     }
 
-    /// Remembers what a node's files were made of.
+    /// Remembers what a node's files were made of, as soon as [`Output::settle`] has them on the disk.
     pub fn remember(&self, node: &str, inputs: &Inputs, files: &[String]) -> Result<(), Error> {
         let mut looks = BTreeMap::new();
         for file in files {
@@ -155,7 +158,27 @@ impl Output {
         }
         let stamp = Stamp { inputs: inputs.clone(), files: looks };
         let bytes = serde_json::to_vec(&stamp).map_err(|e| Error::io(&self.stamp_path(node), e.into()))?;
-        self.write(&format!("{STATE}/{node}.json"), &bytes).map(drop)
+        self.unsettled().push((format!("{STATE}/{node}.json"), bytes));
+        Ok(())
+    }
+
+    /// Flushes the files to the disk, once for all of them, and then says that they are there: what a power cut spoils is
+    /// built again.
+    pub fn settle(&self) -> Result<(), Error> {
+        let stamps = std::mem::take(&mut *self.unsettled());
+        if stamps.is_empty() {
+            return Ok(());
+        }
+        let flush = File::open(&self.folder).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        flush.map_err(|fault| Error::io(&self.folder, fault))?;
+        for (path, bytes) in stamps {
+            self.write_private(&path, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Vec<(String, Vec<u8>)>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stamp_path(&self, node: &str) -> PathBuf {
@@ -256,6 +279,8 @@ mod tests {
         output.write("n/disk.img", b"x").unwrap();
         let inputs = Inputs::from([("a".to_owned(), "b".to_owned())]);
         output.remember("n", &inputs, &["n/disk.img".to_owned()]).unwrap();
+        assert!(images(folder.path(), &["n"]).images.is_empty(), "it is not on the disk yet");
+        output.settle().unwrap();
         assert_eq!(images(folder.path(), &["n", "m"]).images.get("n"), Some(&inputs));
         std::fs::write(folder.path().join("n/disk.img"), "longer").unwrap();
         assert!(images(folder.path(), &["n"]).images.is_empty());

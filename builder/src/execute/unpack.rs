@@ -191,6 +191,7 @@ mod tests {
             wanted_by: Vec::new(),
         }];
         assert_eq!(text(&packages, &cache, false), "packed");
+        cache.settle().unwrap();
         std::fs::write(in_cache(folder.path(), "unpacked", &sha256), tar("file", "spoilt")).unwrap();
         assert_eq!(text(&packages, &cache, false), "spoilt");
         assert_eq!(text(&packages, &cache, true), "packed");

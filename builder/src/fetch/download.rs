@@ -6,7 +6,7 @@ mod unpinned;
 pub use unpinned::Taken;
 
 use super::Progress;
-use super::http::{Client, Fault, Patience};
+use super::http::{Client, Fault, Patience, SLOWEST};
 use super::mirrors::Location;
 use crate::cache::{self, Cache, Claim, Partial};
 use crate::digest::{Hashing, Sha256};
@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 /// Downloads at the same time.
 const THREADS: usize = 6;
@@ -160,13 +161,12 @@ impl<'a> Fetcher<'a> {
         mut accept: impl FnMut(Vec<u8>, &Location) -> Result<T, String>,
     ) -> Result<T, Error> {
         self.anywhere(name, from, |location| {
-            let answer = self.client.get(location, 0).map_err(End::Fault)?;
+            let mut answer = self.client.get(location, 0).map_err(End::Fault)?;
             let mut bytes = Vec::new();
-            let read = answer.bytes.take(limit + 1).read_to_end(&mut bytes);
-            read.map_err(|fault| End::Fault(Fault::Passing(fault.to_string())))?;
-            if bytes.len() as u64 > limit {
-                return Err(End::Fault(Fault::Lasting(format!("it sends more than {limit} bytes"))));
-            }
+            self.receive(&mut answer.bytes, (0, limit), |piece, _| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            })?;
             accept(bytes, location).map_err(|reason| End::Fault(Fault::Lasting(reason)))
         })
     }
@@ -282,6 +282,7 @@ impl<'a> Fetcher<'a> {
         mut take: impl FnMut(&[u8], u64) -> Result<(), cache::Error>,
     ) -> Result<u64, End> {
         let mut buffer = vec![0; 128 << 10];
+        let (began, before) = (Instant::now(), have);
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(End::Fault(Fault::Passing("another download failed".to_owned())));
@@ -295,6 +296,12 @@ impl<'a> Fetcher<'a> {
                 }
             };
             have += piece.len() as u64;
+            // A server that sends a byte now and then never falls silent.
+            let (took, got) = (began.elapsed(), have - before);
+            if took.saturating_sub(self.patience.grace).as_secs() > got / SLOWEST {
+                let slow = format!("it is too slow: {got} bytes in {} s", took.as_secs());
+                return Err(End::Fault(Fault::Lasting(slow)));
+            }
             if have > most {
                 return Err(End::Fault(Fault::Lasting(format!("it sends more than {most} bytes"))));
             }

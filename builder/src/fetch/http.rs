@@ -17,11 +17,21 @@ pub struct Patience {
     pub tries: u32,
     /// Between the first and the second try; doubled for each further one.
     pub pause: Duration,
+    /// How long a file may take beside what its bytes take at [`SLOWEST`].
+    pub grace: Duration,
 }
+
+/// Bytes a second that a server must send on the average.
+pub(super) const SLOWEST: u64 = 8 << 10;
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), tries: 4, pause: Duration::from_millis(250) }
+        Self {
+            timeout: Duration::from_secs(30),
+            tries: 4,
+            pause: Duration::from_millis(250),
+            grace: Duration::from_secs(60),
+        }
     }
 }
 
@@ -93,7 +103,9 @@ impl Client {
     }
 
     fn get_http(&self, address: &str, from: u64) -> Result<Answer, Fault> {
-        let mut request = self.0.get(address);
+        // Nobody vouches for what an answer over plain http leads to.
+        let secure = address.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        let mut request = self.0.get(address).config().https_only(secure).build();
         if from > 0 {
             request = request.header(http::header::RANGE, format!("bytes={from}-"));
         }
@@ -127,6 +139,9 @@ fn range_start(headers: &http::HeaderMap) -> Option<u64> {
 fn fault_of(fault: &ureq::Error) -> Fault {
     let text = fault.to_string();
     match fault {
+        ureq::Error::RequireHttpsOnly(_) => Fault::Lasting(
+            "it leads from https to plain http, where anybody may change what is sent".to_owned(),
+        ),
         ureq::Error::HostNotFound => Fault::Unreachable("its name is not known".to_owned()),
         ureq::Error::ConnectionFailed | ureq::Error::ConnectProxyFailed(_) => Fault::Unreachable(text),
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// What goes wrong with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
+    /// A byte, and again one after so many milliseconds.
+    Drip(u64),
     /// The connection is cut after this many bytes of the body, each time.
     CutAfter(usize),
     /// The same for as many requests as the second number says, then all is well.
@@ -125,6 +127,17 @@ fn answer(mut stream: &TcpStream, site: &Mutex<Site>) {
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     };
     let close = "Connection: close\r\n\r\n";
+    if let Some(Mishap::Drip(milliseconds)) = mishap {
+        let bytes = bytes.unwrap_or_default();
+        send(&format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n{close}", bytes.len()), b"");
+        for byte in bytes {
+            if stream.write_all(&[byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        }
+        return;
+    }
     if let Some(Mishap::Slow(milliseconds)) = mishap {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }

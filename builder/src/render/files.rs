@@ -104,7 +104,11 @@ impl<'a> Making<'a> {
     }
 
     fn all(&self, view: &View<'_>, values: &Value) -> Result<Vec<File>, Error> {
-        let files = self.items(values)?.into_iter().map(|values| self.one(view, values));
+        view.secret.store(false, Ordering::Relaxed);
+        let items = self.items(values)?;
+        // What an entry is made of is a secret in all that is made of the entry, whoever printed it.
+        let secret = view.secret.load(Ordering::Relaxed);
+        let files = items.into_iter().map(|values| self.one((view, secret), values));
         files.filter_map(Result::transpose).collect()
     }
 
@@ -137,14 +141,19 @@ impl<'a> Making<'a> {
         })
     }
 
-    fn one(&self, view: &View<'_>, values: Value) -> Result<Option<File>, Error> {
+    /// A file; `secret`: a secret is in `values` as plain text.
+    fn one(&self, (view, secret): (&View<'_>, bool), values: Value) -> Result<Option<File>, Error> {
         let wanted = self.wanted;
+        // Of this file alone: another may have printed one.
+        view.secret.store(secret, Ordering::Relaxed);
         if !self.is_wanted(&values)? {
             return Ok(None);
         }
         let path = self.place(&values)?;
-        // Of this file alone: another may have printed one.
-        view.secret.store(false, Ordering::Relaxed);
+        if wanted.each.is_some() && view.secret.load(Ordering::Relaxed) && !secret {
+            let reason = "its `path` or `when` prints a secret, and names of files are seen by everybody";
+            return Err(self.fault(&wanted.path, reason));
+        }
         let text = template::rendered(&self.environment, &wanted.template, values);
         let text = text.map_err(|error| match error {
             Error::Template { name: path, line, reason } => {

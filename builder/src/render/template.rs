@@ -41,6 +41,11 @@ pub(super) const STOCK_SERVICE: Template = Template {
 pub(super) const INIT: Template =
     Template { name: "init/cluster.yaml.j2", text: include_str!("../../../templates/init/cluster.yaml.j2") };
 
+/// Steps that one text may take: the longest of Kiln's own take some thousands.
+const FUEL: u64 = 2_000_000;
+/// Bytes that one text may have: all of a seed must fit its volume.
+const MOST: usize = 8 << 20;
+
 /// The template with these values in it, quoted as YAML.
 pub(super) fn render(template: &Template, values: Value) -> Result<String, Error> {
     render_as(template, values, Quoting::Yaml)
@@ -57,15 +62,47 @@ pub(super) fn render_as(template: &Template, values: Value, quoting: Quoting) ->
 
 /// The template of that name. minijinja drops the last newline of a template; it comes back here.
 pub(super) fn rendered(environment: &Environment<'_>, name: &str, values: Value) -> Result<String, Error> {
-    let text = environment.get_template(name).and_then(|template| template.render(values));
-    match text {
+    let mut bounded = Bounded::default();
+    let done = environment
+        .get_template(name)
+        .and_then(|template| template.render_captured_to(values, &mut bounded).map(drop));
+    if bounded.full {
+        let reason = format!("it prints more than {} MiB: is there a loop in it that grows?", MOST >> 20);
+        return Err(Error::Template { name: name.to_owned(), line: 0, reason });
+    }
+    match done.map(|_| String::from_utf8_lossy(&bounded.bytes).into_owned()) {
         Ok(text) if text.is_empty() || text.ends_with('\n') => Ok(text),
         Ok(text) => Ok(text + "\n"),
         Err(error) => Err(in_template(name, &error)),
     }
 }
 
+/// What a template prints, up to a limit.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MOST {
+            self.full = true;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 pub(super) fn in_template(name: &str, error: &minijinja::Error) -> Error {
+    if error.kind() == ErrorKind::OutOfFuel {
+        let reason = "it takes too many steps: is there a loop in it that grows?".to_owned();
+        return Error::Template { name: name.to_owned(), line: 0, reason };
+    }
     Error::Template {
         // A template that another one includes has its own name and line.
         name: error.name().unwrap_or(name).to_owned(),
@@ -78,6 +115,7 @@ pub(super) fn in_template(name: &str, error: &minijinja::Error) -> Error {
 pub(super) fn environment(quoting: Quoting) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
     environment.set_formatter(move |out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value| {
         print(out, state, value, quoting)
     });
@@ -229,6 +267,24 @@ mod tests {
               "no": []
           d: {}
         "#);
+    }
+
+    #[test]
+    fn a_template_that_grows_ends_in_words() {
+        let error = |text: &'static str| {
+            render(&Template { name: "t", text }, minijinja::context! {}).map_err(|error| error.to_string())
+        };
+        let steps = "{% for a in range(9000) %}{% for b in range(9000) %}{% if a == b %}{% endif %}{% endfor %}{% endfor %}";
+        assert_eq!(
+            error(steps),
+            Err("the template t: it takes too many steps: is there a loop in it that grows?".into())
+        );
+        let bytes = "{% for a in range(9000) %}{{ ('x' * 10000) | verbatim }}{% endfor %}";
+        assert_eq!(
+            error(bytes),
+            Err("the template t: it prints more than 8 MiB: is there a loop in it that grows?".into())
+        );
+        assert!(error("{% for a in range(9000) %}{{ a }}{% endfor %}").is_ok());
     }
 
     const LIST: Template =

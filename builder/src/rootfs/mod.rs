@@ -146,7 +146,7 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
     // No finaliser makes or moves modules, and reading them takes as long as all finalisers together.
     let shipped = root.tree.clone();
     let modules = std::thread::scope(|scope| -> Result<_, Error> {
-        let modules = scope.spawn(|| depmod::analyse(&shipped));
+        let modules = scope.spawn(|| depmod::analyse(&shipped, options.threads));
         for finaliser in [
             base::apply,
             users::apply,

@@ -82,7 +82,7 @@ impl<'a> Prepared<'a> {
             let packages = root.packages.packages.iter().map(|package| (package.sha256, package.size));
             let artefacts = root.artefacts.iter().map(|it| (it.locked.sha256, it.locked.size));
             for (sha256, size) in packages.chain(artefacts) {
-                if cache.get(&sha256, Some(size))?.is_some() {
+                if cache.has(&sha256, size)? {
                     present.files.insert(sha256);
                 }
             }
@@ -151,8 +151,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             "cache: removed {removed} that were unused for longest, {kept} of built files stay"
         ));
     }
-    let made = made?;
-    let built = work.nodes(&plan, &made)?;
+    let built = made.and_then(|made| work.nodes(&plan, &made));
+    // What is whole is of use, whatever became of the rest.
+    output.settle()?;
+    cache.settle()?;
+    let built = built?;
     let manifest = work.manifest(built)?;
     for node in &plan.nodes {
         let image = output.folder().join(&node.node.name).join("disk.img");

@@ -24,7 +24,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let site = Site::open(&args.file, ui)?;
     let cache = cache()?;
-    let before = site.read_lock().or_else(|error| if args.check { Err(error) } else { Ok(None) })?;
+    let before = site.read_lock()?;
     let after = site.make_lock(&cache, before.as_ref(), ui)?;
     let changes = before.as_ref().map(|before| before.changes(&after)).unwrap_or_default();
     // Another request can lead to the same packages, and a build looks at both.

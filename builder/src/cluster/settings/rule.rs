@@ -227,6 +227,15 @@ fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
         Type::Object => Kind::Object(rules(section.fields.as_ref(), faults)),
         Type::Any => Kind::Any,
     };
+    if let Some(default) = &section.default
+        && let Some(place) = reference(&compiled, &default.0)
+    {
+        let message =
+            "a default says where a secret is, and would be read on whoever builds with this overlay";
+        let help = "leave the default out: the cluster file says where its own secrets are";
+        faults.push(Fault::error("default-reference", &place, message).label("this reference").help(help));
+        return None;
+    }
     Some(Rule {
         kind: compiled,
         summary: section.summary.as_ref().map(|text| text.value.clone()).unwrap_or_default(),
@@ -234,6 +243,36 @@ fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
         required: section.required.as_ref().is_some_and(|required| required.value),
         range: (section.min.as_ref().map(|min| min.value), section.max.as_ref().map(|max| max.value)),
     })
+}
+
+/// The place in a default that a file, a variable or a secret would be read for. Whoever wrote the overlay must not choose
+/// what is read where it is used.
+fn reference(kind: &Kind, default: &Tree) -> Option<Span> {
+    match (kind, &default.value) {
+        // Whatever is not plain text names a place, or is wrong anyway.
+        (Kind::Secret, Value::Text(_) | Value::Null) => None,
+        (Kind::Secret, _) => Some(default.span.clone()),
+        (Kind::List(rule, _), Value::List(items)) => {
+            items.iter().find_map(|item| reference(&rule.kind, item))
+        }
+        (Kind::Map(rule, _), Value::Map(entries)) => {
+            entries.iter().find_map(|entry| reference(&rule.kind, &entry.value))
+        }
+        (Kind::Object(rules), Value::Map(entries)) => entries
+            .iter()
+            .find_map(|entry| rules.get(&entry.key).and_then(|rule| reference(&rule.kind, &entry.value))),
+        // Free values may be read for references, too.
+        (Kind::Any, Value::List(items)) => items.iter().find_map(|item| reference(&Kind::Any, item)),
+        (Kind::Any, Value::Map(entries)) => {
+            let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+            keys.sort_unstable();
+            match keys.as_slice() {
+                ["secret"] | ["file"] | ["env"] | ["key", "sops"] => Some(default.span.clone()),
+                _ => entries.iter().find_map(|entry| reference(&Kind::Any, &entry.value)),
+            }
+        }
+        _ => None,
+    }
 }
 
 impl Rule {
@@ -343,5 +382,38 @@ pub(crate) fn number(text: &str) -> serde_json::Value {
     match integer {
         Some(integer) => json!(integer),
         None => text.parse::<f64>().map_or_else(|_| json!(text), |float| json!(float)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cluster::overlay;
+
+    #[test]
+    fn a_default_is_no_reference() {
+        let faults = |setting: &str| {
+            let (_, faults) = overlay::read(&format!("settings: {{ x: {setting} }}\n"));
+            faults.into_iter().map(|fault| fault.code).collect::<Vec<_>>()
+        };
+        for setting in [
+            "{ type: secret, default: { file: /etc/shadow } }",
+            "{ type: secret, default: { env: HOME } }",
+            "{ type: secret, default: { secret: other } }",
+            "{ type: secret, default: { sops: x.yaml, key: y } }",
+            "{ type: list, items: { type: secret }, default: [a, { file: /etc/shadow }] }",
+            "{ type: map, items: { type: secret }, default: { a: { env: HOME } } }",
+            "{ type: object, fields: { a: { type: secret } }, default: { a: { file: /etc/shadow } } }",
+            "{ type: object, fields: { a: { type: secret, default: { file: /etc/shadow } } } }",
+            "{ type: any, default: { a: [{ file: /etc/shadow }] } }",
+        ] {
+            assert_eq!(faults(setting), ["default-reference"], "{setting}");
+        }
+        for setting in [
+            "{ type: object, fields: { file: { type: text } }, default: { file: a.txt } }",
+            "{ type: any, default: { file: a, more: b } }",
+            "{ type: map, items: { type: secret }, default: {} }",
+        ] {
+            assert_eq!(faults(setting), [] as [&str; 0], "{setting}");
+        }
     }
 }

@@ -161,7 +161,7 @@ impl Check<'_> {
     fn folder_overlay(&mut self, name: &Text, given: Option<&RawMap>, layers: &mut Vec<Layer>) {
         let Some(folder) = self.path(name, "overlay-path", PathIs::Folder) else { return };
         let document = folder.join("overlay.yaml");
-        let source = match std::fs::read_to_string(&document) {
+        let source = match overlay::source(&document) {
             Ok(source) => source,
             Err(error) => {
                 let message = format!("{}: {error}", document.display());

@@ -38,8 +38,12 @@ fn scene() -> Scene {
     Scene { _folder: folder, cache, told: Told::default(), server: Server::new() }
 }
 
-const PATIENCE: Patience =
-    Patience { timeout: Duration::from_secs(5), tries: 3, pause: Duration::from_millis(1) };
+const PATIENCE: Patience = Patience {
+    timeout: Duration::from_secs(5),
+    tries: 3,
+    pause: Duration::from_millis(1),
+    grace: Duration::from_secs(60),
+};
 
 fn bytes() -> Vec<u8> {
     (0..100_000_u32).flat_map(u32::to_le_bytes).collect()
@@ -238,6 +242,20 @@ fn a_silent_server_is_left() {
     let patience = Patience { timeout: Duration::from_millis(100), tries: 1, ..PATIENCE };
     let fault = Fetcher::new(&scene.cache, &scene.told, patience).file(&scene.wanted(&["a"])).unwrap_err();
     assert_eq!(fault.to_string(), format!("cannot get a 1 (all): {}: it fell silent", scene.server.at("a")));
+}
+
+#[test]
+fn a_server_that_drips_is_left() {
+    let scene = scene();
+    scene.server.put("a", bytes());
+    scene.server.put("b", bytes());
+    scene.server.mishap("a", Mishap::Drip(100));
+    let patience = Patience { grace: Duration::from_millis(300), ..PATIENCE };
+    let began = std::time::Instant::now();
+    let path = Fetcher::new(&scene.cache, &scene.told, patience).file(&scene.wanted(&["a", "b"])).unwrap();
+    assert!(is_right(&path) && began.elapsed() < Duration::from_secs(10));
+    let told = scene.told.0.lock().unwrap().2.join("");
+    assert!(told.contains("it is too slow: "), "{told}");
 }
 
 #[test]

@@ -67,10 +67,11 @@ impl Index {
             }
             rest = &rest[same..];
             let Some((first, tail)) = rest.split_first() else { break };
-            node = node
-                .children
-                .entry(*first)
-                .or_insert_with(|| Node { prefix: tail.to_vec(), ..Node::default() });
+            node = node.children.entry(*first).or_insert_with(|| {
+                let mut node = Node::default();
+                node.prefix = tail.to_vec();
+                node
+            });
             rest = tail;
         }
         let at = node.values.partition_point(|(other, _)| *other < priority);
@@ -112,8 +113,27 @@ impl Node {
         Some((*self.children.first_key_value()?.0, *self.children.last_key_value()?.0))
     }
 
-    /// Appends this node and all below.
+    /// Appends this node and all below. Deep: whatever needs room on the stack is in functions of their own.
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let (offsets, first) = self.write_own(out)?;
+        for (byte, child) in &self.children {
+            child.write_offset(out, offsets + 4 * usize::from(byte - first))?;
+            child.write(out)?;
+        }
+        Ok(())
+    }
+
+    /// Where this node will be, and what it is, into the slot at `slot`.
+    #[inline(never)]
+    fn write_offset(&self, out: &mut [u8], slot: usize) -> Result<(), Unfit> {
+        let offset = u32::try_from(out.len()).ok().filter(|at| *at <= OFFSET).ok_or(Unfit::Size)?;
+        out[slot..slot + 4].copy_from_slice(&(offset | self.flags()).to_be_bytes());
+        Ok(())
+    }
+
+    /// Appends this node without those below; gives where their offsets go, and the first byte that one has.
+    #[inline(never)]
+    fn write_own(&self, out: &mut Vec<u8>) -> Result<(usize, u8), Unfit> {
         if !self.prefix.is_empty() {
             out.extend(&self.prefix);
             out.push(0);
@@ -133,13 +153,18 @@ impl Node {
                 out.push(0);
             }
         }
-        let first = range.map_or(0, |(first, _)| first);
-        for (byte, child) in &self.children {
-            let offset = u32::try_from(out.len()).ok().filter(|at| *at <= OFFSET).ok_or(Unfit::Size)?;
-            let slot = offsets + 4 * usize::from(byte - first);
-            out[slot..slot + 4].copy_from_slice(&(offset | child.flags()).to_be_bytes());
-            child.write(out)?;
+        Ok((offsets, range.map_or(0, |(first, _)| first)))
+    }
+}
+
+/// Node by node: a call for each level would not fit the stack of a thread.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut below = vec![std::mem::take(&mut self.children)];
+        while let Some(children) = below.pop() {
+            for (_, mut child) in children {
+                below.push(std::mem::take(&mut child.children));
+            }
         }
-        Ok(())
     }
 }

@@ -113,14 +113,14 @@ pub struct Module {
 
 /// Makes the indices of every kernel release in the tree, dated `time`.
 pub fn run(tree: &mut Tree, time: Timestamp) -> Result<(), Error> {
-    let facts = analyse(tree)?;
+    let facts = analyse(tree, std::thread::available_parallelism().map_or(1, usize::from))?;
     write(tree, &facts, time)
 }
 
-/// Unpacks every module on all processors; the outcome does not depend on how many there are.
-pub fn analyse(tree: &Tree) -> Result<Facts, Error> {
+/// Unpacks every module on `threads` threads; the outcome does not depend on how many there are.
+pub fn analyse(tree: &Tree, threads: usize) -> Result<Facts, Error> {
     let files = module_files(tree)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let threads = threads.min(files.len());
     // The largest first, so that no thread is left alone with it at the end.
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by_key(|at| Reverse(files[*at].1.len()));

@@ -217,7 +217,7 @@ fn same_as_debians_depmod() {
     assert!(made.len() >= 11, "depmod has not run in this root: {made:?}");
     made.iter().for_each(|path| drop(tree.remove(path)));
     let start = std::time::Instant::now();
-    let facts = analyse(&tree).unwrap();
+    let facts = analyse(&tree, 2).unwrap();
     let read = start.elapsed();
     write(&mut tree, &facts, TIME).unwrap();
     println!(
