@@ -1,8 +1,10 @@
 //! The command line: what `kiln --help`, completions and man pages are made of, and the way to the verbs.
 
-use crate::cluster;
+use crate::cluster as file;
 use crate::diag::{self, Colour, Ui, Wish};
-use crate::verbs::{boot, build, check, completions, init, inspect, lock, man, plan, schema, secrets, seed};
+use crate::verbs::{
+    boot, build, check, cluster, completions, init, inspect, lock, man, plan, schema, secrets, seed,
+};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
 
@@ -57,6 +59,8 @@ enum Verb {
     Schema(schema::Args),
     /// Make, list, set and rotate the cluster's secrets, encrypted beside the cluster file.
     Secrets(secrets::Args),
+    /// Say what is known of the cluster itself: that it exists.
+    Cluster(cluster::Args),
     /// Resolve packages and write `kiln.lock`.
     Lock(lock::Args),
     /// Print what a build would do and why, without doing it.
@@ -100,6 +104,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> anyhow::Result<()> {
         Verb::Check(args) => check::run(&args, ui),
         Verb::Schema(args) => schema::run(&args, ui),
         Verb::Secrets(args) => secrets::run(&args, ui),
+        Verb::Cluster(args) => cluster::run(&args, ui),
         Verb::Lock(args) => lock::run(&args, ui),
         Verb::Plan(args) => plan::run(&args, ui),
         Verb::Build(args) => build::run(&args, ui),
@@ -113,8 +118,8 @@ fn dispatch(verb: Verb, ui: &Ui) -> anyhow::Result<()> {
 
 /// Faults of a cluster file are drawn; any other error is a line with its causes.
 fn show(error: &anyhow::Error, ui: &Ui) {
-    match error.downcast_ref::<cluster::Error>() {
-        Some(cluster::Error::Faults(report)) => {
+    match error.downcast_ref::<file::Error>() {
+        Some(file::Error::Faults(report)) => {
             // A script reads stdout, a person stderr. When stdout is gone there is nobody to tell.
             let _ = if ui.json() { ui.print_json(&diag::json([report])) } else { Ok(()) };
             if !ui.json() {

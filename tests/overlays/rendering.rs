@@ -54,7 +54,11 @@ impl Vault for Named {
         Ok(Some(format!("{}{name} of {node}{}", self.before, self.after)))
     }
     fn public(&self, name: &str, node: &str) -> Result<Option<String>, String> {
-        Ok(Some(if name == "made" { "1790000000".to_owned() } else { format!("({name} of {node})") }))
+        Ok(Some(match name {
+            "made" => "1790000000".to_owned(),
+            "founding" => "true".to_owned(),
+            name => format!("({name} of {node})"),
+        }))
     }
     fn digest(&self, _: &[u8]) -> String {
         String::new()

@@ -18,6 +18,8 @@ pub struct Keeper {
     /// The cluster's own; without them, why.
     own: Result<Secrets, String>,
     identities: Identities,
+    /// The cluster is to begin anew, whatever is known of it.
+    found: bool,
     /// SOPS files that were read: each is decrypted once.
     sops: Mutex<BTreeMap<PathBuf, sops::File>>,
 }
@@ -25,7 +27,13 @@ pub struct Keeper {
 impl Keeper {
     /// One with the cluster's own secrets, or the reason why there are none: it is said when one is asked for.
     pub fn new(own: Result<Secrets, String>, identities: Identities) -> Self {
-        Self { own, identities, sops: Mutex::default() }
+        Self { own, identities, found: false, sops: Mutex::default() }
+    }
+
+    /// One that gives the founding word although the cluster is known to exist.
+    #[must_use]
+    pub fn with_founding(self, found: bool) -> Self {
+        Self { found, ..self }
     }
 
     fn secrets(&self) -> Result<&Secrets, String> {
@@ -81,6 +89,10 @@ impl Vault for Keeper {
                 let bundle = said(secrets.certificate(Authority::Server))?;
                 said(bundle_hash(bundle, "server-ca"))?.to_string()
             }
+            // Whether a cluster may begin: `true` or `false`.
+            "founding" => (self.found || secrets.founded().is_none()).to_string(),
+            // How many servers there were when it was founded; `0` when that is not known.
+            "founded_servers" => secrets.founded().map_or(0, |founded| founded.servers).to_string(),
             "made" => secrets.made().to_string(),
             "ssh_host_key" => said(secrets.node(node))?.ssh_host_key_public().to_owned(),
             name => match authority(name) {

@@ -148,6 +148,10 @@ impl<'a> View<'a> {
             labels => &node.labels,
             taints => &node.taints,
             initiator => identity.iscsi_initiator(),
+            // Data disks and where they are mounted.
+            mounts => node.disks.slots().filter_map(|slot| {
+                Some(context! { name => &slot.name, path => slot.mount_point.as_ref()? })
+            }).collect::<Vec<_>>(),
             longhorn_disks => longhorn_disks(node),
         }
     }

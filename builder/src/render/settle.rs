@@ -97,8 +97,8 @@ nodes:
         fn own(&self, _: &str, _: &str) -> Result<Option<String>, String> {
             Ok(Some("not for everybody".to_owned()))
         }
-        fn public(&self, _: &str, _: &str) -> Result<Option<String>, String> {
-            Ok(Some("1790000000".to_owned()))
+        fn public(&self, name: &str, _: &str) -> Result<Option<String>, String> {
+            Ok(Some(if name == "founding" { "true" } else { "1790000000" }.to_owned()))
         }
         fn digest(&self, _: &[u8]) -> String {
             String::new()

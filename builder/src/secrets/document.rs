@@ -42,6 +42,19 @@ pub(super) struct Document {
     pub(super) nodes: BTreeMap<String, NodeSecrets>,
     /// What `kiln secrets set` was given.
     pub(super) values: BTreeMap<String, Dated>,
+    /// The cluster is known to exist: no build lets a server begin it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) founded: Option<Founded>,
+}
+
+/// When it became known that the cluster exists; no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Founded {
+    /// RFC 3339.
+    pub date: String,
+    /// How many servers the cluster file had then. One keeps SQLite.
+    pub servers: u32,
 }
 
 /// Whose secrets these are.

@@ -79,6 +79,7 @@ pub(super) fn document(cluster: Cluster) -> Result<Document, Error> {
         tokens: tokens()?,
         nodes: BTreeMap::new(),
         values: BTreeMap::new(),
+        founded: None,
     })
 }
 

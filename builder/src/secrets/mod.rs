@@ -20,6 +20,7 @@ mod tests;
 mod token;
 
 pub use authority::{Authority, bundle_hash};
+pub use document::Founded;
 pub use error::Error;
 pub use file::{FILE_NAME, Place};
 pub use identities::Identities;
@@ -157,6 +158,22 @@ impl Secrets {
     /// The names of nodes that have secrets.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.document.nodes.keys().map(String::as_str)
+    }
+    /// Since when the cluster is known to exist.
+    pub fn founded(&self) -> Option<&Founded> {
+        self.document.founded.as_ref()
+    }
+    /// The cluster exists, with so many servers. False when that was known.
+    pub fn set_founded(&mut self, servers: u32) -> bool {
+        let new = self.document.founded.is_none();
+        if new {
+            self.document.founded = Some(Founded { date: make::date(), servers });
+        }
+        new
+    }
+    /// The cluster is known no longer; false when it was not.
+    pub fn clear_founded(&mut self) -> bool {
+        self.document.founded.take().is_some()
     }
     /// A value that `kiln secrets set` was given.
     pub fn get(&self, name: &str) -> Result<&Secret, Error> {

@@ -12,11 +12,12 @@ use crate::execute::output::{self, Output};
 use crate::execute::{artefacts, locking, roots};
 use crate::lock::Lock;
 use crate::plan::{self, Action, Plan};
+use crate::render::Vault;
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// A form of a disk image.
@@ -51,6 +52,10 @@ pub struct Args {
     /// Threads to work with; the images are the same for any number [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+    /// Let this server, the first one, begin the cluster anew although it is known to exist: its datastore is empty, and all
+    /// that the cluster holds is gone.
+    #[arg(long, value_name = "NODE")]
+    pub found: Option<String>,
     /// Nodes to build; all when left out.
     #[arg(value_name = "NODE")]
     pub nodes: Vec<String>,
@@ -60,14 +65,21 @@ pub struct Args {
 pub struct Prepared<'a> {
     nodes: Vec<&'a Node>,
     gathered: Gathered,
+    vault: Arc<dyn Vault>,
 }
 
 impl<'a> Prepared<'a> {
     /// The inputs of the named nodes, of all when none is named.
     pub fn new(site: &'a Site, lock: &Lock, names: &[String]) -> anyhow::Result<Self> {
         let nodes = site.nodes(names)?;
-        let gathered = inputs::gather((&site.cluster, &nodes), lock, &program()?, &site.vault()?)?;
-        Ok(Self { nodes, gathered })
+        let vault = site.vault()?;
+        let gathered = inputs::gather((&site.cluster, &nodes), lock, &program()?, &vault)?;
+        Ok(Self { nodes, gathered, vault })
+    }
+
+    /// Says what the seeds have to say about the beginning of the cluster.
+    pub fn say_founding(&self, site: &Site, ui: &Ui) {
+        site.say_founding(&self.nodes, &self.vault, ui);
     }
 
     /// What a build into `output` would do.
@@ -104,7 +116,8 @@ fn program() -> anyhow::Result<String> {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let (start, began) = (Instant::now(), cache::now());
     let limit = cache_limit(std::env::var("KILN_CACHE_LIMIT").ok().as_deref())?;
-    let site = Site::open(&args.file, ui)?;
+    let mut site = Site::open(&args.file, ui)?;
+    site.found(args.found.as_deref())?;
     // A name that is not there must not cost a download first.
     site.nodes(&args.nodes)?;
     let output = Output::open(&args.output, &site.node_names())?;
@@ -122,6 +135,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         lock.source_date = date;
     }
     let mut prepared = Prepared::new(&site, &lock, &args.nodes)?;
+    prepared.say_founding(&site, ui);
     let forms = forms(&args.format);
     if !forms.is_empty() {
         for node in &mut prepared.gathered.nodes {

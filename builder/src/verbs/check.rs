@@ -1,9 +1,10 @@
 //! `kiln check`.
 
-use super::FileArg;
+use super::{FileArg, founding};
 use crate::cluster::{self, Cluster, FILE_NAME};
 use crate::diag::{self, Fault, Report, Ui};
 use crate::render::{self, Lost};
+use crate::secrets::{Identities, Place, Secrets};
 use anyhow::{Context as _, bail};
 use std::path::Path;
 
@@ -27,6 +28,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let lost = lost(path, &loaded.cluster)?;
     if lost.has_errors() {
         return Err(cluster::Error::Faults(lost).into());
+    }
+    // Who can't open the secrets is not told what only they know.
+    let known = || {
+        let place = Place::of(&loaded.cluster.secrets, path.parent().unwrap_or(Path::new("")));
+        let identities = Identities::find(|name| std::env::var_os(name)).ok()?;
+        let secrets = Secrets::open(&place, &identities).ok()?;
+        founding::turns(&loaded.cluster, secrets.founded()?.servers)
+    };
+    if let Some(turns) = known() {
+        ui.say(turns);
     }
     let write = if ui.json() {
         ui.print_json(&diag::json([&loaded.warnings]))

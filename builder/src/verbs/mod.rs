@@ -3,7 +3,9 @@
 pub mod boot;
 pub mod build;
 pub mod check;
+pub mod cluster;
 pub mod completions;
+mod founding;
 pub mod init;
 pub mod inspect;
 pub mod lock;
@@ -14,7 +16,7 @@ pub mod secrets;
 pub mod seed;
 pub mod site;
 
-use crate::cluster::{self, FILE_NAME, Loaded};
+use crate::cluster::{self as file, FILE_NAME, Loaded};
 use crate::diag::Ui;
 use std::path::{Path, PathBuf};
 
@@ -31,13 +33,13 @@ impl FileArg {
     /// Warnings are shown.
     pub fn load(&self, ui: &Ui) -> anyhow::Result<Loaded> {
         let loaded = match &self.file {
-            Some(path) => cluster::load(path)?,
-            None if Path::new(FILE_NAME).exists() => cluster::load(Path::new(FILE_NAME))?,
+            Some(path) => file::load(path)?,
+            None if Path::new(FILE_NAME).exists() => file::load(Path::new(FILE_NAME))?,
             None => {
                 ui.say(format!(
                     "no {FILE_NAME} here: taking the embedded example (`kiln init` writes a file)"
                 ));
-                cluster::example()?
+                file::example()?
             }
         };
         ui.report(&loaded.warnings);

@@ -56,6 +56,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         );
     };
     let prepared = Prepared::new(&site, &lock, &args.nodes)?;
+    prepared.say_founding(&site, ui);
     let plan = prepared.plan(&cache, &args.output, args.fresh)?;
     if ui.json() {
         return Ok(ui.print_json(&document(&plan))?);

@@ -73,15 +73,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
 }
 
 /// The cluster, and where its secrets are.
-struct Site {
-    cluster: Cluster,
-    place: Place,
-    identities: Identities,
+pub(super) struct Site {
+    pub(super) cluster: Cluster,
+    pub(super) place: Place,
+    pub(super) identities: Identities,
 }
 
 impl Site {
     /// The embedded example has no secrets: they would lie in a folder that knows nothing of it.
-    fn open(file: &FileArg, recipients: &[String]) -> anyhow::Result<Self> {
+    pub(super) fn open(file: &FileArg, recipients: &[String]) -> anyhow::Result<Self> {
         let path = file.file.as_deref().unwrap_or(Path::new(FILE_NAME));
         if file.file.is_none() && !path.exists() {
             bail!("there is no {FILE_NAME} here: name the file with `-f`, or let `kiln init` write one");
@@ -100,7 +100,7 @@ impl Site {
     }
 
     /// The secrets, which must be there and be this cluster's.
-    fn secrets(&self, held: &Held<'_>) -> anyhow::Result<Secrets> {
+    pub(super) fn secrets(&self, held: &Held<'_>) -> anyhow::Result<Secrets> {
         let Some(secrets) = held.open(&self.identities)? else {
             bail!("{} is not there yet: `kiln secrets init` makes it", self.place.file.display());
         };

@@ -47,6 +47,10 @@ pub struct Args {
     /// What the seed is for.
     #[arg(long = "for", value_name = "IMAGE", value_enum, default_value_t = For::Kiln)]
     target: For,
+    /// Let this server, the first one, begin the cluster anew although it is known to exist: its datastore is empty, and all
+    /// that the cluster holds is gone.
+    #[arg(long, value_name = "NODE")]
+    found: Option<String>,
     /// Nodes to make seeds for; all when left out.
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
@@ -54,7 +58,8 @@ pub struct Args {
 
 /// Writes seeds. Needs no lock, no packages and no network.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
-    let site = Site::open(&args.file, ui)?;
+    let mut site = Site::open(&args.file, ui)?;
+    site.found(args.found.as_deref())?;
     let nodes = site.nodes(&args.nodes)?;
     let vault = site.vault()?;
     let time = Timestamp { secs: time(&site)?, nanos: 0 };
@@ -71,6 +76,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         };
         made.push((node, seed.with_context(|| format!("node {} has no seed", node.name))?));
     }
+    site.say_founding(&made.iter().map(|(node, _)| *node).collect::<Vec<_>>(), &vault, ui);
     let output = Output::open(&args.output, &site.node_names())?;
     let mut files = BTreeMap::new();
     for (node, seed) in &made {

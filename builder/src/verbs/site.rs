@@ -1,6 +1,6 @@
 //! What `lock`, `plan` and `build` share: the cluster, its lock, the cache and the mirrors.
 
-use super::FileArg;
+use super::{FileArg, founding};
 use crate::cache::Cache;
 use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
 use crate::diag::{Progress, Ui};
@@ -15,7 +15,7 @@ use crate::lock::Lock;
 use crate::plan::upgrade;
 use crate::render::{self, Vault};
 use crate::secrets::{Identities, Place, Secrets};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct Site {
     pub cluster: Cluster,
     /// Its lock's path.
     pub lock_path: PathBuf,
+    /// The server that is to begin the cluster anew.
+    found: bool,
     folder: PathBuf,
 }
 
@@ -42,7 +44,42 @@ impl Site {
         let loaded = file.load(ui)?;
         let path = file.file.as_deref().unwrap_or(Path::new(FILE_NAME));
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { cluster: loaded.cluster, lock_path: folder.join(LOCK_NAME), folder })
+        Ok(Self { cluster: loaded.cluster, lock_path: folder.join(LOCK_NAME), found: false, folder })
+    }
+
+    /// `--found NODE`: the cluster begins anew, and the first server's seed says so.
+    pub fn found(&mut self, node: Option<&str>) -> anyhow::Result<()> {
+        let Some(node) = node else { return Ok(()) };
+        self.nodes(&[node.to_owned()])?;
+        match founding::founder(&self.cluster) {
+            Some(first) if first.name == node => self.found = true,
+            Some(first) => bail!(
+                "{node} can't begin the cluster: the first server of the cluster file is {0}, so `--found {0}`",
+                first.name
+            ),
+            None => bail!(
+                "{node} can't begin a cluster: no server of this cluster file keeps a datastore of its own"
+            ),
+        }
+        Ok(())
+    }
+
+    /// What these nodes' seeds say about the beginning of the cluster, in words for who builds them.
+    pub fn say_founding(&self, nodes: &[&Node], vault: &Arc<dyn Vault>, ui: &Ui) {
+        let first =
+            founding::founder(&self.cluster).filter(|first| nodes.iter().any(|node| node.name == first.name));
+        let Some(first) = first else { return };
+        // Without secrets there is no seed either, and that is said elsewhere.
+        match vault.public("founding", &first.name).map(|word| word.is_some_and(|word| word == "true")) {
+            Ok(true) => ui.say(founding::has_the_word(&self.cluster, first)),
+            Ok(false) => ui.say(founding::lacks_the_word(first)),
+            Err(_) => {}
+        }
+        let then = vault.public("founded_servers", &first.name).ok().flatten();
+        let then = then.and_then(|text| text.parse().ok()).unwrap_or(0);
+        if let Some(turns) = founding::turns(&self.cluster, then) {
+            ui.say(turns);
+        }
     }
 
     /// The nodes of these names, in the order of the cluster file; all when there are none.
@@ -150,7 +187,7 @@ impl Site {
             // A cluster that asks for none needs none.
             Err(error) => Err(error.to_string()),
         };
-        Ok(Arc::new(Keeper::new(own, identities)))
+        Ok(Arc::new(Keeper::new(own, identities).with_founding(self.found)))
     }
 
     /// Where artefacts come from before they are asked for where they are published.

@@ -1,6 +1,7 @@
 //! The join document: what the seed tells a node about the cluster that it joins. It names files that hold secrets and
 //! holds none itself.
 
+use crate::datastore::Store;
 use crate::document::{self, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,10 @@ pub struct Join {
     /// Where the seed is that is to lose its secrets.
     #[serde(default)]
     pub seed: Seed,
+    /// What a server is told about the datastore. Documents of an older Kiln have none, and what k3s starts with is then
+    /// what its `config.yaml` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
 }
 
 fn kubelet() -> String {
@@ -182,7 +187,10 @@ impl Join {
         if !is_name(&self.node) {
             return fault("node", &self.node, "a node's name: lower-case letters, digits, '-' and '.'");
         }
+        let store = self.store.as_ref();
+        let others = store.into_iter().flat_map(|store| &store.others);
         let ends = self.after.iter().map(|after| ("after.server", &after.server));
+        let ends = ends.chain(others.map(|peer| ("store.others", &peer.server)));
         for (field, end) in std::iter::once(("server", &self.server)).chain(ends) {
             if end.port == 0 || !is_host(&end.host) {
                 let value = format!("{}:{}", end.host, end.port);
@@ -206,9 +214,17 @@ impl Join {
         if self.first && self.role == Role::Agent {
             return fault("first", "true", "possible for an agent");
         }
+        if store.is_some() && self.role == Role::Agent {
+            return fault("store", "…", "possible for an agent");
+        }
+        let disk = store.and_then(|store| store.data.as_ref());
         let paths = [&self.token_file, &self.password_file, &self.kubeconfig, &self.admin_kubeconfig];
-        for path in
-            paths.into_iter().chain(&self.agent_token_file).chain(&self.shred).chain(self.seed.folder())
+        for path in paths
+            .into_iter()
+            .chain(&self.agent_token_file)
+            .chain(&self.shred)
+            .chain(self.seed.folder())
+            .chain(disk.map(|disk| &disk.mount_point))
         {
             if !is_absolute(path) {
                 return fault("files", path, "an absolute path without '..'");
@@ -248,6 +264,7 @@ fn is_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{After, Authority, Endpoint, Error, Join, MAX_BYTES, Role, Seed, VERSION};
+    use crate::datastore::{Disk, Store};
     use crate::document;
     use proptest::prelude::{any, prop, proptest};
 
@@ -277,12 +294,22 @@ mod tests {
             unit: "k3s.service".to_owned(),
             shred: vec!["/run/x".to_owned()],
             seed: Seed::Folder("/var/lib/cloud/seed/nocloud".to_owned()),
+            store: Some(Store::default()),
         }
     }
 
     #[test]
     fn round_trips() {
         assert_eq!(Join::parse(&document().to_bytes()).unwrap(), document());
+    }
+
+    /// A document of an older Kiln knows nothing of the datastore, and means what it meant.
+    #[test]
+    fn an_older_document_has_no_store() {
+        let old = Join { store: None, ..document() };
+        let text = String::from_utf8(old.to_bytes()).unwrap();
+        assert!(!text.contains("store"), "{text}");
+        assert_eq!(Join::parse(text.as_bytes()).unwrap().store, None);
     }
 
     /// A newer document may have any other shape: its version is what is said.
@@ -306,6 +333,14 @@ mod tests {
             (said(|join| join.ca.pem.clear()), "the join document's ca.pem is \"\""),
             (said(|join| join.unit = "--now".to_owned()), "the join document's unit is \"--now\""),
             (said(|join| join.shred.push("/a/../b".to_owned())), "the join document's files is \"/a/../b\""),
+            (
+                said(|join| {
+                    let disk = Disk { disk: "db".to_owned(), mount_point: "../x".to_owned() };
+                    join.store = Some(Store { data: Some(disk), ..Store::default() });
+                }),
+                "the join document's files is \"../x\"",
+            ),
+            (said(|join| join.role = Role::Agent), "the join document's store is"),
         ] {
             assert!(found.starts_with(want), "{found}");
         }

@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod choose;
 pub mod cmdline;
 pub mod credentials;
+pub mod datastore;
 pub mod document;
 pub mod encryption;
 pub mod ending;

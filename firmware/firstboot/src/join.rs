@@ -3,6 +3,8 @@
 //! was.
 
 mod clock;
+mod countdown;
+mod datastore;
 mod journal;
 mod manifests;
 mod name;
@@ -20,7 +22,9 @@ mod words;
 
 use crate::bounded;
 use clock::Clock;
-use kiln_contract::join::{self, Join};
+use datastore::{Local, Told};
+use kiln_contract::datastore::{Decision, Here, Said, Store};
+use kiln_contract::join::{self, Endpoint, Join};
 use kiln_contract::settle::{self as settling, Settle};
 pub(crate) use manifests::run as manifests;
 use std::path::PathBuf;
@@ -127,10 +131,30 @@ fn tell_outside(around: &Around, document: &Settle) {
     story.done(&format!("node {node} of {cluster} is set up"));
 }
 
+/// How k3s gets to its datastore.
+enum Way {
+    /// It has it: nobody is dialled.
+    Has,
+    /// It is made or found by way of this server.
+    Dials(Endpoint),
+}
+
 /// The story of a join. It has one end.
 fn tell(around: &Around, join: &Join) {
     let mut story = Story::resume(around, &TITLE, (&join.cluster, &join.node));
     let left = shred::Left::from(join);
+    // What k3s began with is settled when it runs; before that it is looked at anew, whatever became of the node.
+    let asks = join.store.as_ref().filter(|_| !unit::runs(around, join));
+    let local = asks.map(|store| (store, story.step("datastore", |_| datastore::look(around, join, store))));
+    let resumes = match local {
+        Some((store, local)) => {
+            kiln_contract::datastore::decide(&datastore::facts(join, store, local, &[])) == Decision::Resume
+        }
+        None => true,
+    };
+    if !resumes && story.was_ready() {
+        story.anew();
+    }
     if story.progress.done {
         story.step("start", |_| unit::start(around, join));
         if shred::is_left(around, &left) {
@@ -141,32 +165,121 @@ fn tell(around: &Around, join: &Join) {
     if !story.progress.joined {
         story.step("link", |_| network::link(around, join));
         story.step("address", |_| network::address(around, join));
-        if join.first {
-            story.step("clock", |since| clock::plausible(around, join, since));
-        } else {
-            story.step("route", |_| network::route(around, join));
-            let mut dial = story.step("name", |_| server::find(around, &join.server));
-            story.step("clock", |since| clock::witnessed(around, join, &dial, since));
-            story.step("connect", |_| {
-                // An address that does not answer may be an old one.
-                dial = server::find(around, &join.server)?.0;
-                server::reach(&dial)
-            });
-            let now = || server::again(around, join, &dial);
-            story.step("server", |_| server::recognise(around, join, &now()?));
-            story.step("token", |_| server::credentials(around, join, &now()?));
-            story.step("password", |_| server::password(around, join, &now()?));
-            story.step("turn", |_| server::hold(around, join));
+        let way = match local {
+            Some((store, mut local)) => {
+                local.was_ready |= story.was_ready();
+                way(&mut story, (around, join), (store, local))
+            }
+            None if join.first => Way::Has,
+            None => Way::Dials(join.server.clone()),
+        };
+        match way {
+            Way::Has => story.step("clock", |since| clock::plausible(around, join, since)),
+            Way::Dials(endpoint) => dial(&mut story, (around, join), &endpoint),
         }
     }
     story.step("start", |_| unit::start(around, join));
     story.step("ready", |_| node::ready(around, join));
     story.joined();
+    if let Some(store) = &join.store {
+        datastore::was_ready(around, join, store);
+    }
     if join.longhorn {
         story.step("longhorn", |_| node::annotate(around, join));
     }
     story.step("shred", |_| shred::run(around, &left));
     story.done(&format!("node {} has joined cluster {}", join.node, join.cluster));
+}
+
+/// From the way to a server to its word that this node may join.
+fn dial(story: &mut Story<'_>, (around, join): (&Around, &Join), endpoint: &Endpoint) {
+    story.step("route", |_| network::route(around, endpoint));
+    let mut dial = story.step("name", |_| server::find(around, endpoint));
+    story.step("clock", |since| clock::witnessed(around, join, &dial, since));
+    story.step("connect", |_| {
+        // An address that does not answer may be an old one.
+        dial = server::find(around, endpoint)?.0;
+        server::reach(&dial)
+    });
+    let now = || server::again(around, endpoint, &dial);
+    story.step("server", |_| server::recognise(around, join, &now()?));
+    story.step("token", |_| server::credentials(around, join, &now()?));
+    story.step("password", |_| server::password(around, join, &now()?));
+    story.step("turn", |_| server::hold(around, join));
+}
+
+/// What a server begins with, and that k3s is told so.
+fn way(story: &mut Story<'_>, (around, join): (&Around, &Join), (store, local): (&Store, Local)) -> Way {
+    let decide =
+        |said: &[Said]| kiln_contract::datastore::decide(&datastore::facts(join, store, local, said));
+    let told = |told: Told<'_>| datastore::tell(around, join, told);
+    if decide(&[]) == Decision::Ask || (store.others.is_empty() && local.here == Here::Nothing) {
+        // Who answers is judged by certificates, and they by the clock.
+        story.step("clock", |since| clock::plausible(around, join, since));
+    }
+    let mut asked = false;
+    loop {
+        let decision = story.step("servers", |_| {
+            let mut decision = decide(&[]);
+            if decision == Decision::Ask {
+                decision = decide(&datastore::ask(around, join, store));
+            }
+            let said = match &decision {
+                Decision::Wait(why) => return Err(datastore::waits(why.clone())),
+                Decision::Resume | Decision::Ask => "k3s goes on with its own datastore".to_owned(),
+                Decision::Follow => "this is not the first one".to_owned(),
+                Decision::Found => {
+                    "nobody else has the cluster, and this node's seed says that it may begin".to_owned()
+                }
+                Decision::Turn => "SQLite becomes etcd, which others can join".to_owned(),
+                Decision::Join(at) => match store.others.get(*at) {
+                    Some(peer) => format!("{} has the cluster, and this node joins it there", peer.name),
+                    None => String::new(),
+                },
+            };
+            Ok((decision, said))
+        });
+        match decision {
+            // Somebody may have come up meanwhile: the others are asked once more.
+            Decision::Found if !asked => {
+                story.step("founding", countdown::attempt(around, "a new, empty cluster begins here"));
+                asked = true;
+            }
+            Decision::Found => {
+                let init = if store.etcd { Told::Init } else { Told::Nothing };
+                story.step("config", |_| told(init).map(|()| ((), "a cluster begins".to_owned())));
+                return Way::Has;
+            }
+            Decision::Turn => {
+                story.step("copy", |_| datastore::copied(around, local.here));
+                story.step("config", |_| {
+                    told(Told::Init).map(|()| ((), "etcd begins with what SQLite has".to_owned()))
+                });
+                return Way::Has;
+            }
+            Decision::Join(at) => {
+                let Some(peer) = store.others.get(at) else { continue };
+                let said = format!("k3s joins {}", peer.name);
+                story.step("config", |_| told(Told::Server(&peer.server)).map(|()| ((), said.clone())));
+                return Way::Dials(peer.server.clone());
+            }
+            Decision::Follow => {
+                story.step("config", |_| {
+                    told(Told::Nothing).map(|()| ((), "k3s joins by the cluster's endpoint".to_owned()))
+                });
+                return Way::Dials(join.server.clone());
+            }
+            Decision::Resume | Decision::Ask | Decision::Wait(_) => {
+                // SQLite would be turned by what was said before; etcd no longer looks at it.
+                if local.here == Here::Sqlite {
+                    story.step("config", |_| {
+                        told(Told::Nothing).map(|()| ((), "k3s goes on with SQLite".to_owned()))
+                    });
+                }
+                return Way::Has;
+            }
+        }
+    }
 }
 
 /// Why there is no document to go by.
@@ -217,6 +330,7 @@ mod tests {
             unit: "k3s-agent.service".to_owned(),
             shred: Vec::new(),
             seed: Seed::Network,
+            store: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What each part of the file says rightly and all of them together do not: faults that else show when machines run.
 
+mod datastore;
 mod overlays;
 mod ranges;
 mod servers;
@@ -47,6 +48,7 @@ impl Check<'_> {
     /// All of them; only on a file that has no other fault.
     pub(super) fn cross(&mut self, both: &Both<'_>) {
         self.servers(both);
+        self.datastore(both);
         self.endpoint_is_carried(both);
         self.ranges(both);
         self.virtual_address(both);

@@ -2,7 +2,7 @@
 
 use super::Around;
 use super::words::{Cause, Trouble};
-use kiln_contract::join::Join;
+use kiln_contract::join::{Endpoint, Join};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -77,20 +77,20 @@ fn local_v6(text: &str) -> Vec<IpAddr> {
 }
 
 /// A route to the server, or, as long as it is only a name, any route at all.
-pub(super) fn route(around: &Around, join: &Join) -> Result<((), String), Trouble> {
+pub(super) fn route(around: &Around, server: &Endpoint) -> Result<((), String), Trouble> {
     let read = |path| fs::read_to_string(around.path(path)).unwrap_or_default();
     let mut routes = routes_v4(&read("/proc/net/route"));
     routes.extend(routes_v6(&read("/proc/net/ipv6_route")));
-    let server: Option<IpAddr> = join.server.host.parse().ok();
-    if server.is_some_and(|address| address.is_loopback()) {
-        return Ok(((), format!("{} is this node itself", join.server.host)));
+    let known: Option<IpAddr> = server.host.parse().ok();
+    if known.is_some_and(|address| address.is_loopback()) {
+        return Ok(((), format!("{} is this node itself", server.host)));
     }
-    let leads = |route: &&Route| server.is_none_or(|address| route.holds(address));
+    let leads = |route: &&Route| known.is_none_or(|address| route.holds(address));
     let best = routes.iter().filter(leads).max_by_key(|route| route.prefix);
     match best {
         Some(route) if route.prefix == 0 => Ok(((), format!("by the gateway, through {}", route.interface))),
         Some(route) => Ok(((), format!("direct, through {}", route.interface))),
-        None => Err(Trouble::new(Cause::NoRoute, &join.server.host)),
+        None => Err(Trouble::new(Cause::NoRoute, &server.host)),
     }
 }
 

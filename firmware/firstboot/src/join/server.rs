@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How long one address may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What servers fetch when they join.
+pub(super) const BOOTSTRAP: &str = "/v1-k3s/server-bootstrap";
+
 /// What a step gives: what later steps need, and what was found in words.
 type Found<T> = Result<(T, String), Trouble>;
 
@@ -30,10 +33,10 @@ pub(super) fn find(around: &Around, endpoint: &Endpoint) -> Found<Dial> {
 }
 
 /// The same, once more where it is a name: a wait may be longer than a lease.
-pub(super) fn again(around: &Around, join: &Join, dial: &Dial) -> Result<Dial, Trouble> {
+pub(super) fn again(around: &Around, endpoint: &Endpoint, dial: &Dial) -> Result<Dial, Trouble> {
     match dial.host.parse::<IpAddr>() {
         Ok(_) => Ok(dial.clone()),
-        Err(_) => Ok(find(around, &join.server)?.0),
+        Err(_) => Ok(find(around, endpoint)?.0),
     }
 }
 
@@ -93,20 +96,34 @@ pub(super) fn token(around: &Around, join: &Join) -> Result<Token, Trouble> {
     Ok(token)
 }
 
-/// Does the server take the token? An agent fetches what it would configure itself by. A server asks for the head of what it
-/// would be given: not a byte of the cluster's keys is sent. k3s without embedded etcd says 400 there, after the password.
+/// Does the server take the token? An agent fetches what it would configure itself by, a server the head of what it would
+/// be given. Where servers keep etcd, 400 means that this one keeps SQLite, which nobody can join.
 pub(super) fn credentials(around: &Around, join: &Join, dial: &Dial) -> Found<()> {
-    let secret = token(around, join)?.secret;
-    let (method, path, user) = match join.role {
-        Role::Agent => ("GET", "/v1-k3s/config", "node"),
-        Role::Server => ("HEAD", "/v1-k3s/server-bootstrap", "server"),
+    let (status, path, user) = match join.role {
+        Role::Agent => {
+            let secret = token(around, join)?.secret;
+            let headers = vec![("Authorization", basic("node", secret.reveal()))];
+            let path = "/v1-k3s/config";
+            let question = Question { method: "GET", path, headers, body: Vec::new() };
+            (ask(around, join, dial, question)?.status, path, "node")
+        }
+        Role::Server => (bootstrap(around, join, dial)?, BOOTSTRAP, "server"),
     };
-    let headers = vec![("Authorization", basic(user, secret.reveal()))];
-    let answer = ask(around, join, dial, Question { method, path, headers, body: Vec::new() })?;
-    match (answer.status, join.role) {
+    let etcd = join.store.as_ref().is_some_and(|store| !store.external);
+    match (status, join.role) {
+        (400, Role::Server) if etcd => Err(Trouble::new(Cause::EtcdDisabled, dial.authority())),
         (200, _) | (400, Role::Server) => Ok(((), format!("the server takes the token of {user}"))),
         (status, _) => Err(refused(status, path)),
     }
+}
+
+/// The status of the head of what a server would be given: not a byte of the cluster's keys is sent. k3s without embedded
+/// etcd says 400 there, after the password.
+pub(super) fn bootstrap(around: &Around, join: &Join, dial: &Dial) -> Result<u16, Trouble> {
+    let secret = token(around, join)?.secret;
+    let headers = vec![("Authorization", basic("server", secret.reveal()))];
+    Ok(ask(around, join, dial, Question { method: "HEAD", path: BOOTSTRAP, headers, body: Vec::new() })?
+        .status)
 }
 
 /// Does the server take the node's password? A head of the kubelet's certificate is asked for: the server compares the

@@ -41,6 +41,9 @@ pub(super) struct Progress {
     pub(super) joined: bool,
     /// Nothing is left to do.
     pub(super) done: bool,
+    /// The node was Ready once on this state, whatever became of its datastore.
+    #[serde(default)]
+    was_ready: bool,
     /// Seconds since 1970, by the node's own clock.
     began: u64,
     steps: Vec<Step>,
@@ -88,6 +91,7 @@ impl<'a> Story<'a> {
             stage: String::new(),
             joined: false,
             done: false,
+            was_ready: false,
             began: around.clock.now(),
             steps: Vec::new(),
             waiting: None,
@@ -151,6 +155,19 @@ impl<'a> Story<'a> {
     /// The node was Ready.
     pub(super) fn joined(&mut self) {
         self.progress.joined = true;
+        self.progress.was_ready = true;
+        self.keep();
+    }
+
+    /// The node was Ready once on this state.
+    pub(super) fn was_ready(&self) -> bool {
+        self.progress.joined || self.progress.was_ready
+    }
+
+    /// The datastore is gone: all is to be done again.
+    pub(super) fn anew(&mut self) {
+        self.progress.was_ready = self.was_ready();
+        (self.progress.joined, self.progress.done) = (false, false);
         self.keep();
     }
 

@@ -14,6 +14,11 @@ pub(super) fn state(around: &Around, join: &Join) -> String {
     if text.is_empty() { "unknown".to_owned() } else { text }
 }
 
+/// Does it run, or is it on its way?
+pub(super) fn runs(around: &Around, join: &Join) -> bool {
+    matches!(state(around, join).as_str(), "active" | "activating" | "reloading")
+}
+
 /// Has it started, without waiting for it: it is ready when the node is. One that runs or is on its way is left alone.
 pub(super) fn start(around: &Around, join: &Join) -> Result<((), String), Trouble> {
     let state = state(around, join);

@@ -73,6 +73,20 @@ causes! {
     CloudInitRuns: "cloud-init is still at work{}", "Its copies of the seed's secrets are removed when it is done (`cloud-init status`)";
     CloudInitFailed: "cloud-init had errors: {}", "The seed keeps its secrets: mend what is named by `cloud-init status --long`, and restart the node";
     UnitsNotWell: "not all that this node is for runs: {}", "The seed keeps its secrets until it does: `systemctl status` and `journalctl -u` tell more";
+    NoDisk: "the data disk that keeps this server's datastore is not there: {}", "Plug it in: without it nothing is started. If it is lost, docs/servers.md has the ways out";
+    ForeignDatastore: "the datastore is another's: {}", "Give this node its own disk, or remove the folder k3s-server from that one";
+    DatastoreInTheWay: "the cluster file puts the datastore on the data disk {}, and /var/lib/rancher/k3s/server/db holds one already", "Move what is in that folder into k3s-server/db on the disk (`cp -a`, k3s being stopped), and remove the folder";
+    DatastoreUnread: "the datastore can't be looked at: {}", "Nothing is started before that: mend what is named (`dmesg`, `fsck`)";
+    NoFoundingWord: "there is no datastore here and no founding word in this node's seed: {}", "Ways out: switch on another server of the cluster, and this one joins it; or restore a snapshot (docs/servers.md); or, if the cluster is to begin anew and empty, build this node with `--found`";
+    FoundingSpent: "the datastore is gone, and the founding word of this node's seed is spent, since the node was Ready once: {}", "Ways out: switch on another server of the cluster, and this one joins it; or restore a snapshot (docs/servers.md); or, if the cluster is to begin anew and empty, flash this node again with an image that was built with `--found`";
+    OtherUnsure: "no cluster is founded while another server may have it: {}", "It may be starting; its console tells more. If it is of another cluster, correct its address in the cluster file";
+    OtherAlone: "server {} keeps SQLite, which no server can join", "It is to be the first server of the cluster file: its next start then turns SQLite into etcd (docs/servers.md)";
+    TwoDatastores: "there is SQLite here, and server {} has a datastore of this cluster as well", "Two clusters of one name: which of them is to stay? docs/servers.md has the steps";
+    SqliteNotFirst: "there is SQLite here, and the cluster file has this server as a later one{}", "Put it first in the cluster file and build it anew: SQLite is then turned into etcd, which others join";
+    EtcdDisabled: "server {} keeps SQLite, which no server can join (400)", "Give that server its new seed and start it again: it then turns SQLite into etcd (docs/servers.md)";
+    Stopped: "a key stopped this: {}", "`systemctl restart kiln-join`, or a restart of the node, asks again";
+    NotConfigured: "k3s can't be told how to begin: {}", "Mend what is named";
+    NotCopied: "SQLite's files can't be copied before they become etcd: {}", "Mend what is named: the copy needs as much room as they have";
     NotShredded: "secrets can't be removed: {}", "Remove them by hand, or mend what is named";
 }
 
