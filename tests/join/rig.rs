@@ -237,6 +237,14 @@ impl Node {
         self.root.path().join(path)
     }
 
+    /// Its k3s ends, as with the machine.
+    pub(crate) fn stop(&self) {
+        if let Ok(pid) = fs::read_to_string(self.path("standin.pid")) {
+            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+            let _ = fs::remove_file(self.path("standin.pid"));
+        }
+    }
+
     pub(crate) fn put(&self, path: &str, text: &str) {
         put(self.root.path(), path, text);
     }

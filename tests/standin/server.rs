@@ -51,10 +51,12 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
     let agents = config
         .token("agent-token")?
         .map_or(Ok(secret.clone()), |text| Token::parse(&text).map(|t| t.secret))?;
+    // Who has etcd asks nobody (k3s, pkg/cluster/bootstrap.go: shouldBootstrapLoad).
     let first = match config.text("server") {
-        Some(url) => Some(bootstrap(config, &url)?),
-        None => None,
+        Some(url) if !config.path(WAL).exists() => Some(bootstrap(config, &url)?),
+        _ => None,
     };
+    let etcd = datastore(config, first.is_some())?;
     let (server_ca, client_ca) = (Authority::read(config, "server")?, Authority::read(config, "client")?);
     let node = config.node()?;
     let bind: IpAddr = config.text("bind-address").as_deref().unwrap_or("0.0.0.0").parse()?;
@@ -71,7 +73,7 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
         server_ca,
         client_ca,
         secrets: (secret, agents),
-        etcd: first.is_some() || config.text("cluster-init").as_deref() == Some("true"),
+        etcd,
         folder: config.path(FOLDER),
         ready_at: Instant::now() + config::seconds("K3S_STANDIN_LATE", 0.0),
         asked: AtomicUsize::new(0),
@@ -107,6 +109,32 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
     loop {
         std::thread::park();
     }
+}
+
+/// Where etcd keeps its log, which is how k3s knows that it has been up; SQLite's file.
+const WAL: &str = "/var/lib/rancher/k3s/server/db/etcd/member/wal";
+const SQLITE: &str = "/var/lib/rancher/k3s/server/db/state.db";
+
+/// What k3s begins with, and leaves (pkg/cluster/managed.go: assignManagedDriver; pkg/etcd/etcd.go: migrateFromSQLite). True
+/// when that is etcd.
+fn datastore(config: &Config, joins: bool) -> Outcome<bool> {
+    let (wal, sqlite) = (config.path(WAL), config.path(SQLITE));
+    if wal.exists() {
+        return Ok(true);
+    }
+    let init = config.text("cluster-init").as_deref() == Some("true");
+    if !init && !joins {
+        if !sqlite.exists() {
+            config::write(&sqlite, "")?;
+        }
+        return Ok(false);
+    }
+    fs::create_dir_all(&wal)?;
+    if init && !joins && sqlite.exists() {
+        eprintln!("Migrating content from sqlite to etcd");
+        fs::rename(&sqlite, sqlite.with_extension("db.migrated"))?;
+    }
+    Ok(true)
 }
 
 /// A server that joins fetches the cluster's CAs.
