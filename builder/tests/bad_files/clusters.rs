@@ -88,6 +88,16 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "data-disk",
+            k3s(
+                "  k3s: { version: v1.33.5+k3s1, data: dp }\n",
+                &format!(
+                    "{}disks: {{ data: [{{ name: db, match: {{ transport: nvme }}, use: mount, mount_point: /mnt/db }}] }}\n",
+                    servers(3)
+                ),
+            ),
+        ),
+        (
             "replicas",
             k3s(
                 RELEASE,

@@ -27,9 +27,6 @@ pub struct Store {
     /// The data disk that keeps the datastore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Disk>,
-    /// A member of this name in etcd is removed only after a person has said so.
-    #[serde(default)]
-    pub ask: bool,
 }
 
 /// Another server.
