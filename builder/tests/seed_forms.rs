@@ -389,11 +389,22 @@ proptest::proptest! {
             prop_assert_eq!(inner["value"].as_str(), Some(secret.as_str()));
             let document: serde_json::Value = serde_saphyr::from_str(&seed.user_data).unwrap();
             let key = document["users"][0]["ssh_authorized_keys"][0].as_str().unwrap().to_owned();
-            let wanted = format!("{KEY}{comment}").split_whitespace().collect::<Vec<_>>().join(" ");
-            prop_assert_eq!(key, wanted);
+            prop_assert_eq!(key, format!("{KEY}{}", comment.trim()).trim_end());
         }
         let netplan: serde_json::Value = serde_saphyr::from_str(&stock(&cluster, "one", &vault).network_config).unwrap();
         prop_assert_eq!(netplan["wifis"]["wlan0"]["access-points"].as_object().unwrap().keys().next(), Some(&ssid));
+    }
+}
+
+/// What stands around a comment goes, and blanks within it are its owner's.
+#[test]
+fn comments_of_keys_keep_their_blanks() {
+    let folder = tempfile::tempdir().unwrap();
+    for (comment, wanted) in [("!  é", "!  é"), ("  a   b ", "a   b")] {
+        let cluster = around(folder.path(), (comment, "x"));
+        let user_data = kiln(&cluster, "one", &always("x")).user_data;
+        let document: serde_json::Value = serde_saphyr::from_str(&user_data).unwrap();
+        assert_eq!(document["users"][0]["ssh_authorized_keys"][0], format!("{KEY}{wanted}"));
     }
 }
 
