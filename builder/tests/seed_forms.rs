@@ -389,7 +389,8 @@ proptest::proptest! {
             prop_assert_eq!(inner["value"].as_str(), Some(secret.as_str()));
             let document: serde_json::Value = serde_saphyr::from_str(&seed.user_data).unwrap();
             let key = document["users"][0]["ssh_authorized_keys"][0].as_str().unwrap().to_owned();
-            prop_assert_eq!(key, format!("{KEY}{}", comment.trim()).trim_end());
+            let wanted = format!("{KEY}{}", comment.trim());
+            prop_assert_eq!(key, wanted.trim_end());
         }
         let netplan: serde_json::Value = serde_saphyr::from_str(&stock(&cluster, "one", &vault).network_config).unwrap();
         prop_assert_eq!(netplan["wifis"]["wlan0"]["access-points"].as_object().unwrap().keys().next(), Some(&ssid));

@@ -38,6 +38,17 @@ fn boot(node: &str, address: Ipv4Addr) -> Value {
     assert!(root.split(',').any(|option| option == "ro"), "the root is mounted {root}");
     assert_eq!(report["machine_id"], machine_id);
 
+    // What Tailscale, Cilium and host-gw laid stays when networkd is started again, and inotify is enough for a node's pods.
+    let asked = "cat /proc/sys/fs/inotify/max_user_instances /proc/sys/fs/inotify/max_user_watches; \
+        sudo ip rule add pref 5270 table 52; sudo ip route add 100.64.0.0/10 dev lo table 52; \
+        sudo systemctl restart systemd-networkd; sleep 3; ip rule show pref 5270; ip route show table 52";
+    let answer = ask(port, &With::Key(&site.key), asked);
+    let answer = String::from_utf8(answer.stdout).unwrap();
+    let lines: Vec<&str> = answer.lines().map(str::trim_end).collect();
+    let [instances, watches, rule, route] = lines[..] else { panic!("{answer}") };
+    assert_eq!((instances, watches), ("8192", "524288"));
+    assert_eq!((rule, route), ("5270:\tfrom all lookup 52", "100.64.0.0/10 dev lo scope link"));
+
     // No other key, and no password, does.
     let stranger = ask(port, &With::Key(&site.stranger), "true");
     assert_eq!(stranger.status.code(), Some(255), "{}", said(&stranger));

@@ -170,6 +170,23 @@ fn the_mounted_root_is_the_tree_that_was_asked_for() {
         let asked: usize = tree.iter().map(|(_, entry)| entry.meta.xattrs.len()).sum();
         assert_eq!(dumped.values().map(Vec::len).sum::<usize>(), asked, "attributes that nobody asked for");
         assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+        // Who looks at an image as a scanner does, by the path alone, finds all packages and the files of each.
+        let query = |arguments: &[&str]| {
+            let mut query = tool("dpkg-query", "dpkg");
+            succeed(query.arg("--admindir").arg(mounted.join("var/lib/dpkg")).args(arguments))
+        };
+        let (seen, built) = (
+            query(&["-W", "-f", "${Package}\n"]),
+            fs::read(mounted.join("usr/lib/sysimage/dpkg/status")).unwrap(),
+        );
+        let packages =
+            String::from_utf8(built).unwrap().lines().filter(|line| line.starts_with("Package: ")).count();
+        assert!(
+            packages > 100 && seen.lines().count() == packages,
+            "{} of {packages} are seen",
+            seen.lines().count()
+        );
+        assert!(query(&["-L", "systemd"]).contains("/usr/lib/systemd/systemd\n"));
     }));
     succeed(tool("umount", "mount").arg(&mounted));
     fs::remove_file(part).unwrap();

@@ -2,7 +2,8 @@
 //! `usr/share/factory/var`; /etc is the lower layer of an overlay.
 //!
 //! What users write outside both (homes, /opt, /srv, /usr/local) becomes a link into /var. The dpkg database
-//! belongs to the image, lives under /usr and is linked from /var.
+//! belongs to the image, lives under /usr and is linked from /var. Below the mount point, which a running node never
+//! shows, the same files stand once more: scanners read the image's `var/lib/dpkg` and follow no links.
 
 use super::formats::tree::{Content, Entry, Kind, Meta, Path, Tree};
 
@@ -83,6 +84,7 @@ pub fn seal(mut tree: Tree) -> Tree {
         tree.insert(&[FACTORY.as_bytes(), &below].concat(), entry);
     }
     tree.insert("var", fresh(Kind::Directory, mode));
+    show_to_scanners(&mut tree, &fresh(Kind::Directory, 0o755));
     for (path, mode) in EMPTY {
         tree.insert(path, fresh(Kind::Directory, mode));
     }
@@ -90,6 +92,22 @@ pub fn seal(mut tree: Tree) -> Tree {
         usr.meta.mtime = stamp;
     }
     tree
+}
+
+/// Hard links below /var to what the package database consists of: names cost little, and Trivy, which opens the path
+/// literally, says "no packages, no holes" where it finds nothing.
+fn show_to_scanners(tree: &mut Tree, folder: &Entry) {
+    let database: Vec<(Path, Entry)> =
+        tree.below(PACKAGES).map(|(path, entry)| (path.into(), entry.clone())).collect();
+    for (path, mut entry) in database {
+        let Some(below) = path.strip_prefix(PACKAGES.as_bytes()) else { continue };
+        let place = [b"var/lib/dpkg".as_slice(), below].concat();
+        tree.make_parents(&place, folder);
+        if matches!(entry.kind, Kind::File(_)) {
+            entry.kind = Kind::HardLink(path);
+        }
+        tree.insert(&place, entry);
+    }
 }
 
 /// Takes `path` and everything below out; paths are what follows `path`, so its own is empty.
