@@ -335,7 +335,8 @@ fn a_sealed_root_keeps_everything_somewhere() {
     );
     let Kind::HardLink(status) = &tree.get("var/lib/dpkg/status").unwrap().kind else { panic!("a copy") };
     assert_eq!(**status, *b"usr/lib/sysimage/dpkg/status");
-    assert!(tree.contains("var/lib/dpkg/info/a:all.list") && tree.contains("usr/share/factory/var/.updated"));
+    assert!(tree.below("var/lib/dpkg/info").any(|(path, _)| path.ends_with(b".list")));
+    assert!(tree.contains("usr/share/factory/var/.updated"));
     let time = |path: &str| tree.get(path).unwrap().meta.mtime;
     assert_eq!(time("etc/.updated"), time("usr"));
 }
