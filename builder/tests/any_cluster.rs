@@ -78,7 +78,7 @@ fn files() -> impl Strategy<Value = String> {
                 format!("apiVersion: kiln/v1\ncluster:\n  name: {name}\n  time_zone: Europe/Berlin\n");
             if joins {
                 let backing = if etcd { "" } else { ", datastore: {secret: db}" };
-                text += &format!("  endpoint: 10.0.0.1\n  k3s: {{version: v1.33.5+k3s1{backing}}}\n");
+                text += &format!("  endpoint: 10.0.0.1\n  k3s: {{version: v1.36.2+k3s1{backing}}}\n");
             }
             let overlays: Vec<&str> =
                 if joins { of_k3s } else { Vec::new() }.into_iter().chain(of_any).collect();

@@ -87,7 +87,7 @@ cluster:
   name: ha
   endpoint: api.home.arpa
   k3s:
-    version: v1.33.5+k3s1
+    version: v1.36.2+k3s1
     pod_cidr: 10.1.0.0/16
     tls_san: [api.home.arpa, 192.168.86.70]
     disable: [traefik]

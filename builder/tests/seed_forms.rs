@@ -258,7 +258,7 @@ fn stock_seeds_are_as_agreed() {
     snapshot("stock-agent", &stock(&cluster, "agent", &always("a-secret")).user_data);
 }
 
-const STOCK: &str = "apiVersion: kiln/v1\ncluster: {name: stock, k3s: {version: v1.33.5+k3s1}, endpoint: 10.0.0.1}\n\
+const STOCK: &str = "apiVersion: kiln/v1\ncluster: {name: stock, k3s: {version: v1.36.2+k3s1}, endpoint: 10.0.0.1}\n\
     base: {packages: [htop], firmware: [firmware-realtek]}\n\
     overlays: [longhorn]\nusers: [{name: ops, password_hash: $y$j9T$abc$def}]\n\
     disks: {data: [{name: data, match: {serial: S1}, use: longhorn}]}\n\

@@ -34,7 +34,7 @@ const CARDS: [&str; 2] = ["52:54:00:6b:69:6c", "52:54:00:6b:69:6d"];
 /// What is on a data disk (bytes).
 const BYTES: u64 = 512 << 20;
 /// Where the artefacts' folder has what k3s is published as.
-const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.33.5+k3s1";
+const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.36.2+k3s1";
 /// What the cluster file and the overlay k3s have installed, beside sudo, which a stock image has.
 const PACKAGES: [&str; 5] = ["conntrack", "htop", "ipset", "iptables", "socat"];
 /// Written to a data disk by the node's user.
@@ -70,7 +70,7 @@ fn lab() -> &'static Lab {
         artefacts(&top);
         let cluster = json!({
             "apiVersion": "kiln/v1",
-            "cluster": {"name": "stock", "endpoint": ADDRESS, "time_zone": "Europe/Berlin", "k3s": {"version": "v1.33.5+k3s1"}},
+            "cluster": {"name": "stock", "endpoint": ADDRESS, "time_zone": "Europe/Berlin", "k3s": {"version": "v1.36.2+k3s1"}},
             "artefacts": ["./artefacts"],
             "user_data": "own.yaml",
             "users": [

@@ -5,6 +5,7 @@ pub mod file;
 pub mod identity;
 mod model;
 mod overlay;
+pub mod pins;
 mod read;
 pub mod settings;
 mod size;

@@ -58,7 +58,7 @@ impl<'a> Url<'a> {
         self.path.rsplit('/').next().unwrap_or(self.path)
     }
 
-    /// The path below the host as a folder has it: `download/v1.33.5+k3s1/k3s` for `download/v1.33.5%2Bk3s1/k3s`.
+    /// The path below the host as a folder has it: `download/v1.36.2+k3s1/k3s` for `download/v1.36.2%2Bk3s1/k3s`.
     pub fn file_path(&self) -> String {
         self.decoded().unwrap_or_default().join("/")
     }
@@ -80,10 +80,10 @@ mod tests {
 
     #[test]
     fn a_release_file_has_its_name_decoded() {
-        let url = Url::parse("https://host/k3s/v1.33.5%2Bk3s1/k3s%2Barm?raw=1").unwrap();
-        assert_eq!(url.path(), "k3s/v1.33.5%2Bk3s1/k3s%2Barm");
+        let url = Url::parse("https://host/k3s/v1.36.2%2Bk3s1/k3s%2Barm?raw=1").unwrap();
+        assert_eq!(url.path(), "k3s/v1.36.2%2Bk3s1/k3s%2Barm");
         assert_eq!((url.name(), url.file_name().as_str()), ("k3s%2Barm", "k3s+arm"));
-        assert_eq!(url.file_path(), "k3s/v1.33.5+k3s1/k3s+arm");
+        assert_eq!(url.file_path(), "k3s/v1.36.2+k3s1/k3s+arm");
         assert!(url.is_secure() && !Url::parse("http://host/a").unwrap().is_secure());
     }
 

@@ -178,13 +178,13 @@ mod tests {
 
     #[test]
     fn k3s_is_its_release_file() {
-        let text = "apiVersion: kiln/v1\ncluster: {name: c, k3s: {version: v1.33.5+k3s1, air_gap: true}}\n\
+        let text = "apiVersion: kiln/v1\ncluster: {name: c, k3s: {version: v1.36.2+k3s1, air_gap: true}}\n\
                     users: [{name: a, password_hash: $y$j9T$x$y}]\n\
                     nodes: [{name: n, role: server, architecture: arm64, network: {dhcp: true}}]\n";
         let loaded = cluster::parse(text.as_bytes(), Path::new("cluster.yaml"), Path::new(""));
         let cluster = loaded.unwrap_or_else(|error| panic!("{error:?}")).cluster;
         let all = artefacts(&cluster, &cluster.nodes[0]).unwrap();
-        let release = "https://github.com/k3s-io/k3s/releases/download/v1.33.5%2Bk3s1";
+        let release = "https://github.com/k3s-io/k3s/releases/download/v1.36.2%2Bk3s1";
         let urls: Vec<&str> = all.iter().map(|artefact| artefact.url.as_str()).collect();
         assert_eq!(
             urls,

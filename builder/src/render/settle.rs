@@ -66,7 +66,7 @@ mod tests {
 
     const CLUSTER: &str = "
 apiVersion: kiln/v1
-cluster: { name: demo, endpoint: 10.0.0.9, k3s: { version: v1.33.5+k3s1 } }
+cluster: { name: demo, endpoint: 10.0.0.9, k3s: { version: v1.36.2+k3s1 } }
 overlays: [iscsi-initiator, iscsi-target]
 nodes:
   - name: files

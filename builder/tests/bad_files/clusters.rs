@@ -7,7 +7,7 @@ fn k3s(cluster: &str, nodes: &str) -> String {
     format!("apiVersion: kiln/v1\ncluster:\n  name: home\n{cluster}{USER}nodes:\n{nodes}")
 }
 
-const RELEASE: &str = "  k3s: { version: v1.33.5+k3s1 }\n";
+const RELEASE: &str = "  k3s: { version: v1.36.2+k3s1 }\n";
 
 pub(super) fn cases() -> Vec<(&'static str, String)> {
     let server = |number: usize| {
@@ -30,14 +30,14 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
         (
             "secrets-in-plain-text",
             k3s(
-                "  k3s: { version: v1.33.5+k3s1, datastore: \"mysql://k3s:hunter2@tcp(10.0.0.1)/k3s\" }\n",
+                "  k3s: { version: v1.36.2+k3s1, datastore: \"mysql://k3s:hunter2@tcp(10.0.0.1)/k3s\" }\n",
                 &servers(2),
             ),
         ),
         (
             "secret-references",
             k3s(
-                "  k3s: { version: v1.33.5+k3s1, datastore: { secrt: hunter2 } }\n",
+                "  k3s: { version: v1.36.2+k3s1, datastore: { secrt: hunter2 } }\n",
                 &format!(
                     "{}  - {{ name: s2, role: server, k3s: {{ datastore: {{ sops: a.yaml }} }} }}\n",
                     servers(1)
@@ -69,7 +69,7 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
         (
             "overlapping-ranges",
             k3s(
-                "  k3s: { version: v1.33.5+k3s1, pod_cidr: 192.168.0.0/16, service_cidr: 192.168.128.0/17, cluster_dns: 10.43.0.10 }\n",
+                "  k3s: { version: v1.36.2+k3s1, pod_cidr: 192.168.0.0/16, service_cidr: 192.168.128.0/17, cluster_dns: 10.43.0.10 }\n",
                 &servers(3),
             ),
         ),
@@ -120,6 +120,17 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
                      - {{ name: b, path: ./b, depends_on: [c] }}\n      \
                      - {{ name: c, path: ./c, depends_on: [a, dsks] }}\n      \
                      - {{ name: a, path: ./d }}\n",
+                    servers(1)
+                ),
+            ),
+        ),
+        (
+            "pins",
+            k3s(
+                "  k3s: { version: v1.33.1+k3s1, disable: [traefik] }\n",
+                &format!(
+                    "{}overlays:\n  - traefik\n  - ingress-nginx\n  - {{ name: tailscale, auth_key: {{ secret: x }}, version: 1.92.4 }}\n  \
+                     - {{ name: flux, version: 2.10.x, repository: {{ url: \"https://git.example.com/a.git\" }} }}\n",
                     servers(1)
                 ),
             ),

@@ -45,10 +45,10 @@ impl Lab {
         write(&units.join("process-list.service"), LISTER);
         let key = identity(&top);
         let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-        publish_k3s(&top.join("artefacts"), "v1.33.5+k3s1");
+        publish_k3s(&top.join("artefacts"), "v1.36.2+k3s1");
         let [one, two] = CARDS;
         let cluster = format!(
-            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.33.5+k3s1, tls_san: [{endpoint}]}}\n\
+            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.36.2+k3s1, tls_san: [{endpoint}]}}\n\
              artefacts: [./artefacts]\noverlays: [./lab]\n\
              users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
              - {{name: s1, role: server, network: {{address: 10.8.0.1/24, mac: \"{one}\"}}}}\n\

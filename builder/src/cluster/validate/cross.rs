@@ -2,9 +2,11 @@
 
 mod datastore;
 mod overlays;
+mod pins;
 mod ranges;
 mod servers;
 mod taints;
+mod traefik;
 
 use super::Check;
 use crate::cluster::file::{ClusterFile, NodeSection};
@@ -55,5 +57,7 @@ impl Check<'_> {
         self.cilium_can_start(both);
         self.replicas(both);
         self.kustomizations(both);
+        self.pins(both);
+        self.traefik_is_there(both);
     }
 }

@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 const BYTES: &[u8] = b"the program";
-const PATH: &str = "dl/v1.33.5%2Bk3s1/k3s%2Bx";
+const PATH: &str = "dl/v1.36.2%2Bk3s1/k3s%2Bx";
 
 struct Scene {
     folder: tempfile::TempDir,
@@ -140,7 +140,7 @@ fn a_wrong_digest_is_refused_and_a_digest_that_is_not_there_is_told() {
     assert_eq!(
         scene.fetch(&locked).unwrap_err(),
         format!(
-            "cannot get the artefact k3s (amd64): copies/dl/v1.33.5+k3s1/k3s+x: there is no such file; copies/k3s+x: there \
+            "cannot get the artefact k3s (amd64): copies/dl/v1.36.2+k3s1/k3s+x: there is no such file; copies/k3s+x: there \
              is no such file; http://host/{PATH}: its bytes have SHA-256 {got}, wanted is {want}{NOWHERE}"
         )
     );
@@ -169,7 +169,7 @@ fn a_server_that_does_not_say_the_size_is_asked_for_the_file() {
 fn a_folder_comes_before_the_published_address() {
     let scene = scene();
     // By its digests.
-    scene.copy("dl/v1.33.5+k3s1/k3s+x", BYTES);
+    scene.copy("dl/v1.36.2+k3s1/k3s+x", BYTES);
     scene.copy("sums", sums("k3s+x", BYTES));
     let wanted = scene.wanted(Some("dl/sums"));
     let (locked, origin) = scene.lock(&wanted, None).unwrap();
@@ -180,7 +180,7 @@ fn a_folder_comes_before_the_published_address() {
     scene.copy("k3s+x", b"another version");
     let (locked, origin) = scene.lock(&wanted, None).unwrap();
     assert_eq!(locked.sha256, Sha256::of(BYTES));
-    assert_eq!(origin, Origin::Folder("copies/dl/v1.33.5+k3s1/k3s+x".to_owned()));
+    assert_eq!(origin, Origin::Folder("copies/dl/v1.36.2+k3s1/k3s+x".to_owned()));
     fs::remove_dir_all(scene.copies().join("dl")).unwrap();
     let (locked, _) = scene.lock(&scene.wanted(None), None).unwrap();
     assert_eq!(locked.sha256, Sha256::of(b"another version"));

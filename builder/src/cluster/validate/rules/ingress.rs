@@ -1,4 +1,4 @@
-//! `ingress-nginx`: ports of a Service of type NodePort.
+//! `ingress-nginx` and `traefik`: ports of a Service of type NodePort.
 
 use super::Told;
 use crate::diag::Fault;
