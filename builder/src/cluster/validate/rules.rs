@@ -36,11 +36,11 @@ const PROGRAMS: [(&str, Program); 9] = [
     ("external-services", services::check),
     ("flux", flux::check),
     ("ingress-nginx", ingress::check),
-    ("traefik", ingress::check),
     ("kubelet-limits", kubelet::check),
     ("proxy", proxy::check),
     ("registry-mirrors", registries::check),
     ("tailscale", tailscale::check),
+    ("traefik", ingress::check),
 ];
 
 impl Check<'_> {
