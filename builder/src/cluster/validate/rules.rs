@@ -30,7 +30,7 @@ struct Told<'a> {
 /// Reports what a program refuses.
 type Program = fn(&Told<'_>, &mut Vec<Fault>);
 
-const PROGRAMS: [(&str, Program); 9] = [
+const PROGRAMS: [(&str, Program); 10] = [
     ("backup-restic", backup::check),
     ("cilium", cilium::check),
     ("external-services", services::check),
