@@ -2,11 +2,12 @@
 
 use super::FileArg;
 use crate::cache::Cache;
-use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
+use crate::cluster::{Architecture, Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
 use crate::diag::{Progress, Ui};
 use crate::execute::artefacts::{self, Locked, Origin};
 use crate::execute::inputs;
 use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootRequest};
+use crate::execute::ssh_keys::{self, PUBLISHERS};
 use crate::execute::vault::Keeper;
 use crate::fetch;
 use crate::fetch::artefacts::{Places, VARIABLE};
@@ -15,7 +16,7 @@ use crate::lock::Lock;
 use crate::plan::upgrade;
 use crate::render::{self, Vault};
 use crate::secrets::{Identities, Place, Secrets};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Site {
     /// Its lock's path.
     pub lock_path: PathBuf,
     folder: PathBuf,
+    /// Where keys of users are published.
+    sources: BTreeSet<String>,
 }
 
 impl Site {
@@ -42,7 +45,19 @@ impl Site {
         let loaded = file.load(ui)?;
         let path = file.file.as_deref().unwrap_or(Path::new(FILE_NAME));
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { cluster: loaded.cluster, lock_path: folder.join(LOCK_NAME), folder })
+        let sources = loaded.cluster.key_sources();
+        let mut site = Self { cluster: loaded.cluster, lock_path: folder.join(LOCK_NAME), folder, sources };
+        if !site.sources.is_empty()
+            && let Ok(Some(lock)) = site.read_lock()
+        {
+            site.take_keys(&lock);
+        }
+        Ok(site)
+    }
+
+    /// Puts the keys of a lock in the place of where they are published.
+    pub fn take_keys(&mut self, lock: &Lock) {
+        self.cluster.take_keys(&lock.ssh_keys);
     }
 
     /// The nodes of these names, in the order of the cluster file; all when there are none.
@@ -71,7 +86,18 @@ impl Site {
         if let Some(previous) = previous {
             upgrade::steps(&previous.charts, &charts)?;
         }
-        let mut lock = Lock { charts, ..self.lock_packages(cache, previous, ui)? };
+        for node in &self.cluster.nodes {
+            if node.architecture != Architecture::Amd64 {
+                bail!(
+                    "node {}: this version of kiln builds amd64 images only, not {}",
+                    node.name,
+                    node.architecture
+                );
+            }
+            render::check_user_data(node)?;
+        }
+        let ssh_keys = ssh_keys::fetch(&self.sources, &PUBLISHERS, (cache, &Drawing::new(ui, "SSH keys")))?;
+        let mut lock = Lock { charts, ssh_keys, ..self.lock_packages(cache, previous, ui)? };
         if wanted.is_empty() {
             return Ok(lock);
         }
