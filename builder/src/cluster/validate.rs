@@ -271,7 +271,7 @@ impl Check<'_> {
                 && self.said.insert((given.span.start, "architecture"))
             {
                 let message = format!("this version of kiln builds no images for {}", given.value);
-                let fault = Fault::warning("architecture", &given.span, message).label("not yet");
+                let fault = Fault::note("architecture", &given.span, message).label("not yet");
                 self.faults.push(fault.help("`kiln lock` and `kiln build` refuse the file with it"));
             }
             let network = self.network(section.network.as_ref(), &mut known);
