@@ -40,6 +40,9 @@ pub struct Lock {
     /// are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub charts: BTreeMap<String, String>,
+    /// SSH public keys by where they are published, such as `github:NAME`. Left out when there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh_keys: BTreeMap<String, Vec<String>>,
 }
 
 /// A suite as it was when the lock was made.
@@ -188,6 +191,15 @@ impl Lock {
                 changes.push(Change { root: "charts".to_owned(), name: name.clone(), from, to });
             }
         }
+        let sources: BTreeSet<&String> = self.ssh_keys.keys().chain(newer.ssh_keys.keys()).collect();
+        for name in sources {
+            let said = |keys: Option<&Vec<String>>| keys.map(|keys| format!("{} keys", keys.len()));
+            let (from, to) = (self.ssh_keys.get(name), newer.ssh_keys.get(name));
+            if from != to {
+                let (from, to) = (said(from), said(to));
+                changes.push(Change { root: "SSH keys".to_owned(), name: name.clone(), from, to });
+            }
+        }
         changes
     }
 
@@ -252,8 +264,19 @@ impl Lock {
             true => String::new(),
             false => format!(",\n  \"charts\": {}", serde_json::to_string(&self.charts)?),
         };
+        let sources: Vec<String> = self
+            .ssh_keys
+            .iter()
+            .map(|(name, keys)| {
+                Ok(format!("{}: {}", serde_json::to_string(name)?, serde_json::to_string(keys)?))
+            })
+            .collect::<Result<_, serde_json::Error>>()?;
+        let keys = match sources.is_empty() {
+            true => String::new(),
+            false => format!(",\n  \"ssh_keys\": {{\n    {}\n  }}", sources.join(",\n    ")),
+        };
         Ok(format!(
-            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}{artefacts}{charts}\n}}\n",
+            "{{\n  \"version\": {},\n  \"source_date\": {},\n  \"suites\": {},\n  \"roots\": {}{artefacts}{charts}{keys}\n}}\n",
             self.version,
             self.source_date,
             lines(suites, "  "),
@@ -312,6 +335,7 @@ mod tests {
             roots: vec![root],
             artefacts,
             charts: Default::default(),
+            ssh_keys: Default::default(),
         }
     }
 

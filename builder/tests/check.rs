@@ -68,7 +68,7 @@ fn a_seed_that_writes_to_a_disk_is_refused() {
     let node = |role: &str, place: &str| {
         let disk = format!("{{ name: d, match: {{ transport: virtio }}, use: mount, mount_point: {place} }}");
         format!(
-            "apiVersion: kiln/v1\ncluster: {{ name: c, k3s: {{ version: v1.33.5+k3s1 }}, endpoint: 192.0.2.1 }}\n{USER}user_data: ./own.yaml\n\
+            "apiVersion: kiln/v1\ncluster: {{ name: c, k3s: {{ version: v1.36.2+k3s1 }}, endpoint: 192.0.2.1 }}\n{USER}user_data: ./own.yaml\n\
              nodes:\n  - {{ name: s, role: server, network: {{ address: 192.0.2.1/24 }} }}\n  \
              - {{ name: n, role: {role}, network: {{ address: 192.0.2.2/24 }}, disks: {{ data: [{disk}] }} }}\n"
         )

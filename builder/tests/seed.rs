@@ -28,8 +28,19 @@ nodes:
     network: { address: 10.1.0.2/16, gateway: 10.1.0.1, dns: [9.9.9.9, "2620:fe::fe"], search: [home.arpa, lan] }
   - name: mac
     network: { address: "2001:db8::2/64", gateway: "fe80::1", mac: 52-54-00-AB-CD-EF }
-  - name: alone
-    network: { address: 10.2.0.2/24, interface: enp1s0, dns: [] }
+  - { name: alone, network: { address: 10.2.0.2/24, interface: enp1s0, dns: [], mtu: 9000, router_advertisements: false } }
+  - name: told
+    network: { dhcp: false, router_advertisements: true }
+    sysctls: { vm.max_map_count: 524288, net.ipv4.ip_forward: "1" }
+    modules: [nbd]
+    hosts: { 10.0.0.5: [nas, nas.home.arpa], "fd00::5": nas6 }
+    ntp: [time.home.arpa]
+    mounts:
+      - { source: "10.0.0.5:/vol", mount_point: /mnt/my-nas, options: [ro, soft] }
+      - { source: "10.0.0.5:/srv", mount_point: /srv/nas, filesystem: nfs4 }
+    files:
+      - { path: /etc/app/app.conf, content: "a = 1\n" }
+      - { path: /etc/app/key, content: { secret: app } }
 "##;
 
 fn load(text: &str) -> Cluster {
@@ -93,7 +104,8 @@ cluster:
     disable: [traefik]
     embedded_registry: true
     kubelet_arguments: [max-pods=50]
-    server: { etcd-expose-metrics: true }
+    server: { etcd-expose-metrics: true, tls-san: extra.example.org, disable: [servicelb, traefik], etcd-s3-secret-key: { secret: s3 } }
+    agent: { node-label: [a=b], kubelet-arg+: image-gc-high-threshold=70, debug: true }
 users: [{ name: ops, password_hash: $y$j9T$abc$def }]
 nodes:
   - { name: s1, role: server, network: { address: 192.168.86.71/24 }, labels: { example.com/tier: storage } }

@@ -106,7 +106,7 @@ fn once_more_is_the_same() {
     assert!(output.status.success());
     assert!(look() == before);
     let files: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let wanted = ["cidata.img", "cidata.iso", "meta-data", "network-config", "user-data"];
+    let wanted = ["cidata.img", "cidata.iso", "meta-data", "network-config", "user-data", "vendor-data"];
     let names: Vec<String> = files.as_object().unwrap().keys().cloned().collect();
     assert_eq!(names, wanted.map(|name| format!("one/seed/{name}")));
     assert_eq!(files["one/seed/cidata.iso"]["size"], before.0.len());

@@ -2,6 +2,7 @@
 //! Schema comes from these types, and so does the reader.
 
 mod disks;
+mod machine;
 
 pub use disks::{
     DataDiskSection, DiskUse, DisksSection, Encryption, FileSystem, MatchSection, SystemDiskSection,
@@ -12,9 +13,10 @@ mod iscsi;
 mod network;
 
 pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
+pub use machine::{FileSection, MountSection, Names, Word};
 pub use network::{
-    BondMode, BondSection, BridgeSection, InterfaceSection, NetworkSection, RouteSection, VlanSection,
-    WifiSection,
+    BondHash, BondMode, BondSection, BridgeSection, InterfaceSection, LacpRate, NetworkSection, RouteSection,
+    VlanSection, WifiSection,
 };
 
 use super::overlay;
@@ -89,6 +91,21 @@ document! {
         /// DNS domain: a node's full name is `<node>.<domain>`.
         #[schemars(extend("examples" = ["home.arpa"]))]
         domain: Text,
+        /// Kernel parameters of sysctl(8), in force from the first boot on.
+        #[schemars(with = "Option<BTreeMap<String, Word>>", extend("examples" = [{"vm.max_map_count": 524288}]))]
+        sysctls: BTreeMap<String, (Span, Word)>,
+        /// Kernel modules that are loaded at boot.
+        #[schemars(extend("examples" = [["nbd", "br_netfilter"]]))]
+        modules: Vec<Text>,
+        /// Further lines of /etc/hosts: addresses, and a name or a list of names for each.
+        #[schemars(with = "Option<BTreeMap<String, Names>>", extend("examples" = [{"192.168.1.5": ["nas", "nas.home.arpa"]}]))]
+        hosts: BTreeMap<String, (Span, Names)>,
+        /// Time servers, by name or address. Debian's pool when left out.
+        ntp: Vec<Text>,
+        /// Network file systems and the like that are mounted.
+        mounts: Vec<MountSection>,
+        /// Files that are written at the first boot, before anything of yours runs.
+        files: Vec<FileSection>,
         /// What k3s is told. With it every server and agent has the overlay `k3s`, whose settings these are.
         k3s: K3sSection,
     }
@@ -428,6 +445,21 @@ document! {
         network: NetworkSection,
         /// Time zone of this node.
         time_zone: Text,
+        /// Kernel parameters of sysctl(8), in force from the first boot on.
+        #[schemars(with = "Option<BTreeMap<String, Word>>", extend("examples" = [{"vm.max_map_count": 524288}]))]
+        sysctls: BTreeMap<String, (Span, Word)>,
+        /// Kernel modules that are loaded at boot.
+        #[schemars(extend("examples" = [["nbd", "br_netfilter"]]))]
+        modules: Vec<Text>,
+        /// Further lines of /etc/hosts: addresses, and a name or a list of names for each.
+        #[schemars(with = "Option<BTreeMap<String, Names>>", extend("examples" = [{"192.168.1.5": ["nas", "nas.home.arpa"]}]))]
+        hosts: BTreeMap<String, (Span, Names)>,
+        /// Time servers, by name or address. Debian's pool when left out.
+        ntp: Vec<Text>,
+        /// Network file systems and the like that are mounted.
+        mounts: Vec<MountSection>,
+        /// Files that are written at the first boot, before anything of yours runs.
+        files: Vec<FileSection>,
         /// Packages of this node alone; it then has a root of its own.
         packages: Vec<Text>,
         /// Users of this node; one with the name of a cluster-wide user takes that one's place.

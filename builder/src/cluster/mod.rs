@@ -3,6 +3,8 @@
 
 pub mod file;
 pub mod identity;
+mod ip;
+mod k3s;
 mod model;
 mod overlay;
 pub mod pins;
@@ -16,9 +18,10 @@ mod validate;
 mod words;
 
 pub use model::{
-    AUTO_FIRMWARE, Architecture, Artefact, Base, BondMode, Cluster, DiskRule, DiskSlot, Disks, Distribution,
-    Firmware, Fixed, Interface, Link, LinkKind, Location, Mirror, Network, Node, Overlay, Quoting, Role,
-    Route, Secrets, SeedFile, Suite, UnknownNode, User, Wifi,
+    AUTO_FIRMWARE, Architecture, Artefact, Base, BondHash, BondMode, Bonding, Cluster, Content, DiskRule,
+    DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, LacpRate, Link, LinkKind, Location, Machine,
+    Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route, Secrets, SeedFile, Suite,
+    UnknownNode, User, Wifi,
 };
 pub use read::{Spanned, Text};
 

@@ -1,12 +1,16 @@
 //! The cluster as the rest of Kiln sees it: every value valid, every default filled in.
 
 mod disks;
+mod machine;
 mod network;
 
 pub use super::file::{Architecture, Distribution, Role, Suite};
 pub use super::overlay::Quoting;
 pub use disks::{DiskRule, DiskSlot, Disks};
-pub use network::{BondMode, Fixed, Interface, Link, LinkKind, Network, Route, Wifi};
+pub use machine::{Content, Machine, Mount, OwnFile};
+pub use network::{
+    BondHash, BondMode, Bonding, Fixed, Interface, LacpRate, Link, LinkKind, Network, Route, Wifi,
+};
 
 use super::identity::Identity;
 use super::settings::Settings;
@@ -218,6 +222,8 @@ pub struct Node {
     pub disks: Disks,
     /// What its memory is for.
     pub memory: Memory,
+    /// What its system is told.
+    pub machine: Machine,
     /// LUNs that it mounts and LUNs that it serves.
     pub iscsi: Option<Iscsi>,
     /// Its layers, in the order of the file, those that others need ahead of them.
@@ -281,7 +287,33 @@ impl std::fmt::Display for UnknownNode {
 
 impl std::error::Error for UnknownNode {}
 
+impl User {
+    /// Where keys of the user are published, such as `github:NAME`; those are among `ssh_keys` until they are known.
+    pub fn key_sources(&self) -> impl Iterator<Item = &String> {
+        self.ssh_keys.iter().filter(|key| !key.contains(' '))
+    }
+}
+
 impl Cluster {
+    /// Where keys of users are published.
+    pub fn key_sources(&self) -> BTreeSet<String> {
+        self.nodes.iter().flat_map(|node| &node.users).flat_map(User::key_sources).cloned().collect()
+    }
+    /// Puts keys in the place of those sources of them that are known.
+    pub fn take_keys(&mut self, known: &BTreeMap<String, Vec<String>>) {
+        for user in self.nodes.iter_mut().flat_map(|node| &mut node.users) {
+            let mut keys: Vec<String> = Vec::new();
+            for key in std::mem::take(&mut user.ssh_keys) {
+                match known.get(&key) {
+                    Some(found) => keys.extend(found.iter().cloned()),
+                    None => keys.push(key),
+                }
+            }
+            let mut seen = BTreeSet::new();
+            keys.retain(|key| seen.insert(key.clone()));
+            user.ssh_keys = keys;
+        }
+    }
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
@@ -342,6 +374,9 @@ impl Cluster {
         for overlay in &node.overlays {
             packages.extend(overlay.packages.iter().cloned());
         }
+        if node.machine.mounts.iter().any(Mount::is_remote) {
+            packages.insert("nfs-common".to_owned());
+        }
         if node.network.wifis().next().is_some() {
             packages.extend(["wireless-regdb", "wpasupplicant"].map(str::to_owned));
         }
@@ -370,7 +405,10 @@ impl Cluster {
             .flat_map(|node| node.disks.slots())
             .filter_map(|slot| slot.mount_point.as_deref());
         let luns = self.nodes.iter().flat_map(|node| &node.iscsi).flat_map(|iscsi| &iscsi.luns);
-        let points = disks.chain(luns.map(|lun| lun.mount_point.as_str()));
+        let mounts = self.nodes.iter().flat_map(|node| &node.machine.mounts);
+        let points = disks
+            .chain(luns.map(|lun| lun.mount_point.as_str()))
+            .chain(mounts.map(|mount| mount.mount_point.as_str()));
         points.filter_map(|point| point.split('/').find(|part| !part.is_empty())).map(str::to_owned).collect()
     }
 }

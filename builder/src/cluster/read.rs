@@ -144,6 +144,10 @@ impl<T: Read> Read for BTreeMap<String, (Span, T)> {
     }
 }
 
+/// Keys of `cluster` and of nodes, which people look for at the top.
+const BELOW: [&str; 10] =
+    ["domain", "endpoint", "files", "hosts", "k3s", "modules", "mounts", "ntp", "sysctls", "time_zone"];
+
 /// A mapping whose keys are taken one by one; what is left over at the end is unknown.
 pub(super) struct Keys<'a> {
     tree: &'a Tree,
@@ -165,7 +169,10 @@ impl<'a> Keys<'a> {
         };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let help = nearest(&entry.key, known.iter().copied()).map_or_else(
-                || format!("{what} takes {}", known.join(", ")),
+                || match BELOW.contains(&entry.key.as_str()) && what == "the cluster file" {
+                    true => format!("write `{}` below `cluster`, for all nodes, or below a node", entry.key),
+                    false => format!("{what} takes {}", known.join(", ")),
+                },
                 |key| format!("did you mean `{key}`?"),
             );
             let message = if entry.key == "<<" {

@@ -1,5 +1,33 @@
 //! The structure of an SSH public key line (RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4, OpenSSH PROTOCOL.u2f).
 
+/// Whether an entry says where keys are published, such as `github:NAME`, and what is wrong with it.
+pub(super) fn source(line: &str) -> Option<Result<(), Wrong>> {
+    let (prefix, name) = line.split_once(':')?;
+    if !matches!(prefix, "github" | "gitlab" | "gh" | "lp") {
+        return None;
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let plain = (1..=255).contains(&name.len()) && name.chars().all(fits) && !name.starts_with(['-', '.']);
+    Some(match prefix {
+        "gh" => Err(Wrong {
+            code: "ssh-key",
+            message: "`gh:` is ssh-import-id's word for GitHub".to_owned(),
+            help: "write `github:NAME`",
+        }),
+        "lp" => Err(Wrong {
+            code: "ssh-key",
+            message: "keys are not asked for at Launchpad".to_owned(),
+            help: "write `github:NAME` or `gitlab:NAME`, or the public key itself",
+        }),
+        _ if !plain => Err(Wrong {
+            code: "ssh-key",
+            message: format!("{name:?} is not the name of an account"),
+            help: "write such as `github:anna`",
+        }),
+        _ => Ok(()),
+    })
+}
+
 /// What is wrong with a key, and the way out. Never quotes the key.
 pub(super) struct Wrong {
     pub(super) code: &'static str,

@@ -6,7 +6,9 @@ mod base;
 mod cross;
 mod disks;
 mod iscsi;
+mod k3s;
 mod kubernetes;
+mod machine;
 mod memory;
 mod network;
 mod overlays;
@@ -16,13 +18,18 @@ mod shells;
 mod user_data;
 
 use super::file::{API_VERSION, ClusterFile, NodeSection, SecretsSection};
+use super::model::Machine;
 use super::model::{Architecture, Base, Cluster, Disks, Firmware, Node, Overlay, Role, Secrets, User};
 use super::read::{Spanned, Text};
 use super::user_data::UserData;
+use super::words::zones::{self, Zone};
 use super::{identity, words};
-use crate::diag::{Fault, Severity, Span, nearest};
+use crate::diag::{Fault, Span, nearest};
 use kiln_contract::memory::Memory;
 use kubernetes::TAINT;
+use machine::Written;
+pub(super) use network::fits;
+use network::is_kernels;
 use people::{Person, Shells};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -37,6 +44,8 @@ struct Check<'a> {
     said: BTreeSet<(usize, &'static str)>,
     /// Overlays, by their names and places, with settings that could not be read.
     unsettled: Vec<(String, Span)>,
+    /// Network cards keep the kernel's own names.
+    kernel_names: bool,
 }
 
 impl Check<'_> {
@@ -94,7 +103,8 @@ const PACKAGE: Rule = Rule {
 
 /// The cluster, or what there is of it when faults were found.
 pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault>) -> Option<Cluster> {
-    let mut check = Check { faults, folder, said: BTreeSet::new(), unsettled: Vec::new() };
+    let mut check =
+        Check { faults, folder, said: BTreeSet::new(), unsettled: Vec::new(), kernel_names: false };
     if let Some(version) = file.api_version.as_ref().filter(|version| version.value != API_VERSION) {
         let message = format!("{:?} is not a version that this kiln reads", version.value);
         check.faults.push(
@@ -117,10 +127,11 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     let domain = section.and_then(|section| section.domain.as_ref());
     let domain = domain.and_then(|domain| check.word(domain, DOMAIN));
     let time_zone = section.and_then(|section| section.time_zone.as_ref());
-    let time_zone =
-        time_zone.and_then(|zone| check.word(zone, TIME_ZONE)).unwrap_or_else(|| "UTC".to_owned());
+    let given_zone = time_zone.filter(|zone| check.word(zone, TIME_ZONE).is_some());
+    let time_zone = given_zone.map_or_else(|| "UTC".to_owned(), |zone| zone.value.clone());
 
     let base = check.base(file.base.as_ref());
+    check.kernel_names = base.kernel_arguments.iter().any(|word| word == "net.ifnames=0");
     let artefacts = file.artefacts.iter().flatten().filter_map(|place| check.artefact_place(place)).collect();
     let k3s = section.and_then(|section| section.k3s.as_ref());
     let layers = check.layers(file.overlays.as_ref(), k3s);
@@ -134,7 +145,12 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     if let Firmware::Packages(firmware) = &base.firmware {
         packages.extend(firmware.iter().cloned());
     }
+    if let Some(zone) = given_zone {
+        check.zone(zone, &packages);
+    }
+    let machine = check.machine(section.map(Written::cluster), None);
     let inherited = Inherited {
+        machine: &machine,
         zone: &time_zone,
         users: &users,
         disks: &disks,
@@ -149,7 +165,9 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     check.own_files((file, &base), &nodes, own);
     let ssh = file.ssh.as_ref().and_then(|ssh| ssh.password_authentication.as_ref());
     check.unused_endpoint(endpoint.as_deref(), section.and_then(|section| section.endpoint.as_ref()), &nodes);
-    let id = identity::cluster_id(&id?);
+    // What is wrong with the name must not hide what is wrong with the nodes.
+    let sound = id.is_some() && name.is_some();
+    let id = identity::cluster_id(&id.unwrap_or_default());
     if let Some(sections) = &file.nodes {
         let names = nodes.iter().flat_map(|node| &node.overlays).map(|overlay| overlay.name.clone());
         let around = iscsi::Around { id, overlays: &names.collect() };
@@ -158,7 +176,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
     let cluster = Cluster {
         id,
-        name: name?,
+        name: name.unwrap_or_default(),
         endpoint,
         domain,
         base,
@@ -168,15 +186,13 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         nodes,
     };
     check.rules(&cluster);
-    // Of a file with other faults the parts are not known well enough.
-    if check.faults.iter().all(|fault| fault.severity != Severity::Error) {
-        check.cross(&cross::Both { cluster: &cluster, file });
-    }
-    Some(cluster)
+    check.cross(&cross::Both { cluster: &cluster, file });
+    sound.then_some(cluster)
 }
 
 /// What nodes have from the rest of the file.
 struct Inherited<'a> {
+    machine: &'a Machine,
     zone: &'a str,
     users: &'a [Person],
     disks: &'a Disks,
@@ -250,9 +266,24 @@ impl Check<'_> {
             if let (Some(name), Some(text)) = (&name, &section.name) {
                 names.check(name, &text.span, self.faults);
             }
+            if let Some(given) =
+                section.architecture.as_ref().filter(|given| given.value != Architecture::Amd64)
+                && self.said.insert((given.span.start, "architecture"))
+            {
+                let message = format!("this version of kiln builds no images for {}", given.value);
+                let fault = Fault::note("architecture", &given.span, message).label("not yet");
+                self.faults.push(fault.help("`kiln lock` and `kiln build` refuse the file with it"));
+            }
             let network = self.network(section.network.as_ref(), &mut known);
             let own_zone = section.time_zone.as_ref().and_then(|zone| self.word(zone, TIME_ZONE));
             let packages = self.set(section.packages.as_ref(), PACKAGE);
+            if let (Some(zone), Some(_)) = (&section.time_zone, &own_zone) {
+                self.zone(zone, &inherited.packages.union(&packages).cloned().collect());
+            }
+            let machine = match Written::is_any(section) {
+                true => self.machine(Some(Written::node(section)), Some(inherited.machine)),
+                false => inherited.machine.clone(),
+            };
             self.wifi_firmware(section.network.as_ref(), inherited.packages.iter().chain(&packages));
             let user_data = self.user_data(section.user_data.as_ref());
             let persons = self.users(section.users.as_ref(), inherited.users);
@@ -298,6 +329,7 @@ impl Check<'_> {
                 memory: own_memory.unwrap_or_else(|| inherited.memory.clone()),
                 iscsi: None,
                 overlays,
+                machine,
                 labels: self.labels(section.labels.as_ref()),
                 taints: section.taints.iter().flatten().filter_map(|taint| self.word(taint, TAINT)).collect(),
                 user_data: inherited
@@ -329,6 +361,25 @@ impl Check<'_> {
                 self.around(text, data, &around(base, &[node]));
             }
         }
+    }
+
+    /// Whether the node has the zone.
+    fn zone(&mut self, text: &Text, packages: &BTreeSet<String>) {
+        let name = text.value.as_str();
+        let (message, help) = match zones::zone(name) {
+            Some(Zone::Known) => return,
+            Some(Zone::Legacy(_)) if packages.contains("tzdata-legacy") => return,
+            Some(Zone::Legacy(now)) => (
+                format!("the time zone `{name}` has left the package tzdata"),
+                format!("write `{now}`, which it is now called, or add `tzdata-legacy` to `base.packages`"),
+            ),
+            None => (
+                format!("there is no time zone `{name}`"),
+                nearest(name, zones::all())
+                    .map_or_else(|| TIME_ZONE.help.to_owned(), |near| format!("did you mean `{near}`?")),
+            ),
+        };
+        self.faults.push(Fault::error("time-zone", &text.span, message).label("unknown").help(help));
     }
 
     /// Bytes of a sector of the node's disk, by its own word or by that of its `disks`.

@@ -1,6 +1,7 @@
 //! The syntax of names. Each function gives the reason why a text is not one.
 
 pub(super) mod disks;
+pub(super) mod zones;
 
 /// A label of a host name (RFC 1123 §2.1), in lower case as Kubernetes wants node names.
 pub(super) fn host_label(text: &str) -> Result<(), &'static str> {
@@ -27,7 +28,14 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
     text.split('.').try_for_each(|label| match host_label(label) {
         Err("it is empty") => Err("it has an empty label: a dot too many"),
         other => other,
-    })
+    })?;
+    // RFC 3696 §2: no top-level domain is a number. inet_aton(3) takes such for addresses.
+    match text.rsplit('.').next() {
+        Some(last) if text.contains('.') && last.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err("it looks like an address and is none")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A login or group name as Debian's adduser takes it.
@@ -127,7 +135,7 @@ pub(super) fn package(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A name of the tz database; whether it exists is for the build to see, which has the database.
+/// The form of a name of the tz database.
 pub(super) fn time_zone(text: &str) -> Result<(), &'static str> {
     let part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -297,6 +297,7 @@ mod tests {
             roots: vec![root],
             artefacts,
             charts: Default::default(),
+            ssh_keys: Default::default(),
         }
     }
 

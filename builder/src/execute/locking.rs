@@ -192,6 +192,7 @@ pub fn lock(
         roots,
         artefacts: Vec::new(),
         charts: BTreeMap::new(),
+        ssh_keys: BTreeMap::new(),
     })
 }
 

@@ -10,5 +10,6 @@ pub mod output;
 pub mod room;
 pub mod roots;
 pub mod seeds;
+pub mod ssh_keys;
 pub mod unpack;
 pub mod vault;

@@ -107,6 +107,7 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     keep(format!("{node}/seed/meta-data"), seed.meta_data.as_bytes())?;
     keep(format!("{node}/seed/user-data"), seed.user_data.as_bytes())?;
     keep(format!("{node}/seed/network-config"), seed.network_config.as_bytes())?;
+    keep(format!("{node}/seed/vendor-data"), b"")?;
 
     let path = format!("{node}/disk.img");
     let mut partial = create(building, &path, output)?;

@@ -61,6 +61,8 @@ pub fn tree(seed: &Seed, time: Timestamp) -> Tree {
         ("meta-data", seed.meta_data.as_bytes()),
         ("user-data", seed.user_data.as_bytes()),
         ("network-config", seed.network_config.as_bytes()),
+        // Without it cloud-init asks a server that serves the seed eleven times, for ten seconds, at every boot.
+        ("vendor-data", b""),
         (handoff::PATH, &handoff),
         (addresses::PATH, &addresses),
     ];
@@ -97,6 +99,7 @@ pub fn write(seeding: &Seeding<'_>, output: &Output) -> Result<BTreeMap<String, 
     writing.keep(format!("{folder}/meta-data"), seed.meta_data.as_bytes())?;
     writing.keep(format!("{folder}/user-data"), seed.user_data.as_bytes())?;
     writing.keep(format!("{folder}/network-config"), seed.network_config.as_bytes())?;
+    writing.keep(format!("{folder}/vendor-data"), b"")?;
     if seeding.target == Target::Stock {
         // What a volume has beside the documents, a machine that was given an address fetches from there.
         writing.keep(format!("{folder}/{HELPER}"), helper::AMD64)?;

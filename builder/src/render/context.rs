@@ -92,6 +92,7 @@ impl<'a> View<'a> {
             overlays,
             makers => self.makers(),
             architecture => self.node.architecture.as_str(),
+            flags => self.flags(),
             secrets => Value::from_object(Own {
                 vault: Arc::clone(self.vault), node: self.node.name.clone(), seen: Arc::clone(&self.secret),
             }),
@@ -140,6 +141,7 @@ impl<'a> View<'a> {
                 name => &servers[at].name, host => address(servers[at]).unwrap_or_else(|| self.cluster.fqdn(servers[at])),
             }),
             address => address(node),
+            node_ip => node_ip(node),
             prefix => fixed.map(|fixed| fixed.address.prefix_len()),
             network => fixed.map(|fixed| fixed.address.trunc().to_string()),
             gateway => fixed.and_then(|fixed| fixed.gateway).map(|gateway| gateway.to_string()),
@@ -154,6 +156,38 @@ impl<'a> View<'a> {
             }).collect::<Vec<_>>(),
             longhorn_disks => longhorn_disks(node),
         }
+    }
+
+    /// Flags of k3s that the cluster file names, for this node: `agent`'s, and on a server `server`'s over them, lists behind
+    /// each other. The lists that Kiln writes, too, are always there.
+    fn flags(&self) -> Value {
+        const LISTS: [&str; 5] = ["tls-san", "disable", "node-label", "node-taint", "kubelet-arg"];
+        let mut flags: Vec<(String, Value)> =
+            LISTS.iter().map(|name| ((*name).to_owned(), Value::from(Vec::<Value>::new()))).collect();
+        let Some(k3s) = self.node.overlay("k3s") else { return Value::from_pairs(flags) };
+        let sections =
+            ["agent", "server"].into_iter().filter(|one| *one == "agent" || self.node.role == Role::Server);
+        for (key, setting) in sections.filter_map(|one| k3s.settings.get(one)).flat_map(Setting::map) {
+            let name = key.strip_suffix('+').unwrap_or(key);
+            let known = flags.iter_mut().find(|(known, _)| known == name);
+            let items = |setting: &Setting| -> Vec<Value> {
+                match (&setting.value, setting.text()) {
+                    (SettingValue::List(items), _) => items.iter().map(|item| self.value(item)).collect(),
+                    // k3s takes commas for the ends of entries.
+                    (_, Some(text)) => text.split(',').map(Value::from).collect(),
+                    _ => vec![self.value(setting)],
+                }
+            };
+            match known {
+                Some((_, value)) if value.kind() == minijinja::value::ValueKind::Seq => {
+                    let before = value.try_iter().into_iter().flatten();
+                    *value = before.chain(items(setting)).collect();
+                }
+                Some((_, value)) => *value = self.value(setting),
+                None => flags.push((name.to_owned(), self.value(setting))),
+            }
+        }
+        Value::from_pairs(flags)
     }
 
     /// Settings alone.
@@ -181,6 +215,21 @@ impl<'a> View<'a> {
                 Value::from_pairs(entries.iter().map(|(name, value)| (name.clone(), self.value(value))))
             }
         }
+    }
+}
+
+/// What k3s is told of the node's addresses: one of each kind that the pods have (k3s, pkg/daemons/agent: "must share the
+/// same IP version"), the pods' first kind first.
+fn node_ip(node: &Node) -> Option<String> {
+    let all = node.network.addresses();
+    let pods = node.overlay("k3s").and_then(|k3s| k3s.settings.get("pod_cidr")).and_then(Setting::text);
+    let kinds: Vec<bool> =
+        pods.into_iter().flat_map(|pods| pods.split(',')).map(|net| !net.contains(':')).collect();
+    let found = kinds.iter().filter_map(|four| all.iter().find(|address| address.is_ipv4() == *four));
+    let found: Vec<String> = found.map(ToString::to_string).collect();
+    match found.is_empty() {
+        true => all.first().map(ToString::to_string),
+        false => Some(found.join(",")),
     }
 }
 

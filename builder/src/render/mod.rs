@@ -6,6 +6,7 @@ mod context;
 mod disks;
 mod files;
 mod filters;
+mod machine;
 mod manifests;
 mod network;
 mod networkd;
@@ -25,7 +26,8 @@ pub use context::{NoVault, Vault};
 pub use disks::policy;
 pub use files::{File, files};
 pub use seed::{Seed, Target, handoff, seed, stock_seed};
-pub use stock::{Fetched, Stock};
+pub use stock::{Fetched, Stock, left_out};
+pub use user_data::check as check_user_data;
 pub use written::{Lost, lost};
 
 /// Why a document could not be made.
@@ -89,6 +91,14 @@ pub enum Error {
     /// A file that would not be written without a disk.
     #[error("{0}: {help}", help = Lost::HELP)]
     Lost(Lost),
+    /// SSH keys that are published elsewhere.
+    #[error("node {node}: the keys of {source_name} are not in the lock yet: `kiln lock` asks for them")]
+    Keys {
+        /// The node.
+        node: String,
+        /// Where they are published.
+        source_name: String,
+    },
     /// What a stock image can't be.
     #[error("node {node}: {reason}")]
     Stock {

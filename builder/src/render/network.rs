@@ -43,7 +43,12 @@ fn one(node: &Node, target: Target) -> Value {
         }
     });
     let dns: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
-    context! { key, interface, mac, fixed, dns, search => &network.search }
+    context! {
+        key, interface, mac, fixed, dns, search => &network.search,
+        dhcp => network.asks_dhcp(),
+        mtu => network.mtu,
+        accept_ra => network.router_advertisements,
+    }
 }
 
 /// netplan's own words, which cloud-init hands through to it.
@@ -64,12 +69,20 @@ fn several(node: &Node, vault: &Arc<dyn Vault>) -> Result<String, Error> {
         match &link.kind {
             LinkKind::Ethernet(Interface::Name(name)) => put("match", map([("name", Yaml::text(name))])),
             LinkKind::Ethernet(Interface::Mac(mac)) => put("match", map([("macaddress", Yaml::text(mac))])),
-            LinkKind::Bond { interfaces, mode } => {
+            LinkKind::Bond { interfaces, bonding } => {
                 put("interfaces", texts(interfaces));
+                let mut parameters = Vec::new();
+                let mut add = |key: &str, value: &str| parameters.push((Yaml::text(key), Yaml::text(value)));
+                add("mode", bonding.mode.as_str());
                 // Without it the kernel does not notice when a cable is pulled.
-                let parameters =
-                    [("mode", Yaml::text(mode.as_str())), ("mii-monitor-interval", Yaml::text("100"))];
-                put("parameters", map(parameters));
+                add("mii-monitor-interval", &bonding.miimon.to_string());
+                if let Some(rate) = bonding.lacp_rate {
+                    add("lacp-rate", rate.as_str());
+                }
+                if let Some(hash) = bonding.hash {
+                    add("transmit-hash-policy", hash.as_str());
+                }
+                put("parameters", Yaml::Map(parameters));
             }
             LinkKind::Bridge { interfaces } => {
                 put("interfaces", texts(interfaces));
@@ -110,6 +123,9 @@ fn bridge_mtu(node: &Node, port: &Link) -> Option<u32> {
 
 fn addresses((link, mtu): (&Link, Option<u32>), put: &mut impl FnMut(&str, Yaml)) {
     put("dhcp4", plain(link.dhcp));
+    if let Some(taken) = link.router_advertisements {
+        put("accept-ra", plain(taken));
+    }
     if let Some(mtu) = mtu {
         put("mtu", plain(mtu));
     }

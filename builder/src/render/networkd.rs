@@ -15,8 +15,12 @@ pub(super) fn files(node: &Node, vault: &Arc<dyn Vault>) -> Result<Vec<File>, Er
     let links = &node.network.links;
     let mut files = Vec::new();
     for link in links {
-        // What is made by name is matched before what fits a pattern.
-        let order = if matches!(link.kind, LinkKind::Ethernet(_)) { 20 } else { 10 };
+        // What is told by its name or its address is matched before what fits a pattern.
+        let order = match &link.kind {
+            LinkKind::Ethernet(Interface::Name(name)) if name.contains(['*', '?', '[']) => 30,
+            LinkKind::Ethernet(_) => 20,
+            _ => 10,
+        };
         let path = |ending: &str| format!("{FOLDER}/{order}-kiln-{}.{ending}", link.name);
         let mut add = |path: String, text: String| files.push(File { path, mode: MODE, text, secret: false });
         if let Some(text) = netdev(link) {
@@ -40,7 +44,18 @@ pub(super) fn files(node: &Node, vault: &Arc<dyn Vault>) -> Result<Vec<File>, Er
 fn netdev(link: &Link) -> Option<String> {
     let (kind, section) = match &link.kind {
         LinkKind::Ethernet(_) | LinkKind::Wifi(_) => return None,
-        LinkKind::Bond { mode, .. } => ("bond", format!("\n[Bond]\nMode={mode}\nMIIMonitorSec=100ms\n")),
+        LinkKind::Bond { bonding, .. } => {
+            let mut section =
+                format!("\n[Bond]\nMode={}\nMIIMonitorSec={}ms\n", bonding.mode, bonding.miimon);
+            // Writing to a string does not fail.
+            if let Some(rate) = bonding.lacp_rate {
+                let _ = writeln!(section, "LACPTransmitRate={rate}");
+            }
+            if let Some(hash) = bonding.hash {
+                let _ = writeln!(section, "TransmitHashPolicy={hash}");
+            }
+            ("bond", section)
+        }
         LinkKind::Bridge { .. } => ("bridge", "\n[Bridge]\nSTP=no\n".to_owned()),
         LinkKind::Vlan { id, .. } => ("vlan", format!("\n[VLAN]\nId={id}\n")),
     };
@@ -66,6 +81,9 @@ fn network(link: &Link, links: &[Link]) -> String {
         line(format_args!("\n[Link]\nMTUBytes={mtu}"));
     }
     line(format_args!("\n[Network]\nDHCP={}", if link.dhcp { "ipv4" } else { "no" }));
+    if let Some(taken) = link.router_advertisements {
+        line(format_args!("IPv6AcceptRA={}", if taken { "yes" } else { "no" }));
+    }
     let owner = links.iter().find(|other| other.kind.members().contains(&link.name));
     match owner.map(|owner| (&owner.kind, &owner.name)) {
         Some((LinkKind::Bond { .. }, name)) => line(format_args!("LinkLocalAddressing=no\nBond={name}")),

@@ -2,7 +2,7 @@
 
 use super::stock::{self, Stock};
 use super::template::{META_DATA, USER_DATA, render};
-use super::{Error, File, Vault, disks, lost, network, networkd, settle, user_data, wifi};
+use super::{Error, File, Vault, disks, lost, machine, network, networkd, settle, user_data, wifi};
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node, User};
 use ipnet::IpNet;
@@ -59,6 +59,7 @@ pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Se
     // cloud-init ends at the first file that it can't write: the network's come first, then Kiln's own, then the user's.
     let mut files = networkd::files(node, vault)?;
     files.extend(super::files(cluster, node, vault)?);
+    files.extend(machine::files(node, Target::Kiln, vault)?);
     files.extend(settle::document((cluster, node), &files, &handoff(cluster, node)?));
     // Before the network is up there is no unit that brings Wi-Fi up: networkd waits for it.
     let boot = node
@@ -66,8 +67,8 @@ pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Se
         .wifis()
         .map(|wifi| ["systemctl", "start", "--no-block", &wifi::unit(wifi)].map(str::to_owned));
     let host_key = host_key(node, vault)?;
-    let documents =
-        Documents { files, boot: boot.map(Vec::from).collect(), host_key, ..Documents::default() };
+    let boot = boot.map(Vec::from).chain(machine::commands(node, Target::Kiln)).collect();
+    let documents = Documents { files, boot, host_key, ..Documents::default() };
     documents.seed((cluster, node), Target::Kiln, vault)
 }
 
@@ -123,6 +124,9 @@ impl Documents {
     ) -> Result<Seed, Error> {
         if let Some(lost) = lost(cluster, node)?.into_iter().next() {
             return Err(Error::Lost(lost));
+        }
+        if let Some(source) = node.users.iter().flat_map(User::key_sources).next() {
+            return Err(Error::Keys { node: node.name.clone(), source_name: source.clone() });
         }
         let identity = cluster.identity(node);
         let secrets = self.files.iter().any(|file| file.secret) || self.host_key.is_some();

@@ -2,7 +2,7 @@
 
 use super::seed::{Documents, host_key};
 use super::template::{STOCK_BOOT, STOCK_SERVICE, STOCK_SETUP, Template, render_as};
-use super::{Error, File, Vault, files, handoff, overlay, settle};
+use super::{Error, File, Target, Vault, files, handoff, machine, overlay, settle};
 use crate::cluster::{Architecture, Cluster, Firmware, Node, Quoting};
 use crate::digest::Sha256;
 use base64::Engine as _;
@@ -88,7 +88,8 @@ pub(super) fn documents(
     let modules: BTreeSet<String> = node.overlays.iter().flat_map(|layer| layer.modules.clone()).collect();
     let mut units: BTreeSet<String> = node.overlays.iter().flat_map(|layer| layer.enable.clone()).collect();
     let handoff = handoff(cluster, node)?;
-    let rendered = files(cluster, node, vault)?;
+    let mut rendered = files(cluster, node, vault)?;
+    rendered.extend(machine::files(node, Target::Stock, vault)?);
     if let Some(document) = settle::document((cluster, node), &rendered, &handoff) {
         documents.files.extend(settle::unit(node)?);
         documents.files.push(document);
@@ -124,8 +125,32 @@ pub(super) fn documents(
     let service = render_as(&STOCK_SERVICE, context! { before => own.join(" ") }, Quoting::None)?;
     add(SERVICE, 0o644, service, false);
     documents.files.extend(rendered);
+    // On a stock image `bootcmd` runs before files are written.
+    documents.run.extend(machine::commands(node, Target::Stock));
     documents.run.push(vec![SETUP.to_owned()]);
     Ok(documents)
+}
+
+/// What the cluster file says of a node and a stock image has not, in words.
+pub fn left_out(cluster: &Cluster, node: &Node) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut add = |said: bool, what: &str| words.extend(said.then(|| what.to_owned()));
+    add(
+        node.disks.encrypt.is_some(),
+        "`disks.system.encrypt`: its system disk stays as it is, and is not encrypted",
+    );
+    add(node.disks.swap.is_some(), "`disks.system.swap`");
+    add(node.disks.size.is_some(), "`disks.system.size`");
+    add(node.memory.zram.is_some(), "`memory.zram`");
+    add(node.sector_size != 512, "`sector_size`");
+    add(cluster.base.root_size.is_some(), "`base.root_size`");
+    add(!cluster.base.kernel_arguments.is_empty(), "`base.kernel_arguments`");
+    add(
+        matches!(cluster.base.firmware, Firmware::Packages(_)),
+        "`base.firmware`: firmware packages are not installed",
+    );
+    add(!cluster.base.mirrors.is_empty(), "`base.mirrors`: its own apt sources count");
+    words
 }
 
 fn script(template: &Template, values: Value) -> Result<String, Error> {

@@ -69,6 +69,11 @@ const ALWAYS: [&str; 26] = [
     "user",
 ];
 
+/// Whether a Kiln image obeys the user's own files.
+pub fn check(node: &Node) -> Result<(), Error> {
+    modules(node, false).map(drop)
+}
+
 /// The modules that a node of a Kiln image runs, by stage. `boot`: Kiln has commands of its own for every boot.
 pub(super) fn modules(node: &Node, boot: bool) -> Result<[Vec<&'static str>; 3], Error> {
     let mut keys: BTreeSet<&str> = boot.then_some("bootcmd").into_iter().collect();

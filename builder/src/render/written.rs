@@ -103,7 +103,7 @@ mod tests {
 
     const CLUSTER: &str = "
 apiVersion: kiln/v1
-cluster: { name: demo, endpoint: 192.168.1.1, k3s: { version: v1.33.5+k3s1 } }
+cluster: { name: demo, endpoint: 192.168.1.1, k3s: { version: v1.36.2+k3s1 } }
 user_data: ./own.yaml
 nodes:
   - name: n1

@@ -128,6 +128,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             ui.say(format!("no {} yet: making it", site.lock_path.display()));
             let lock = site.make_lock(&cache, None, ui)?;
             lock.write(&site.lock_path)?;
+            site.take_keys(&lock);
             lock
         }
     };
@@ -155,7 +156,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         ui,
     };
     let cache = if args.fresh { cache.with_check(Check::Digest) } else { cache };
-    let made = work.roots(&plan, &cache);
+    let (made, mut failed) = work.roots(&plan, &cache);
     // Before the images are written, so that they have the room.
     let built = plan.roots.iter().any(|root| root.needed);
     let trimmed = if built { cache.trim(limit, began)? } else { Trimmed::default() };
@@ -165,13 +166,19 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             "cache: removed {removed} that were unused for longest, {kept} of built files stay"
         ));
     }
-    let built = made.and_then(|made| work.nodes(&plan, &made));
+    let built = work.nodes(&plan, &made);
     // What is whole is of use, whatever became of the rest.
     output.settle()?;
     cache.settle()?;
+    // One root that can't be had does not stop the nodes of the others.
+    if made.is_empty() && !failed.is_empty() {
+        return Err(failed.remove(0));
+    }
     let built = built?;
     let manifest = work.manifest(built)?;
-    for node in &plan.nodes {
+    for node in
+        plan.nodes.iter().filter(|node| node.action == Action::Keep || made.contains_key(&node.node.root))
+    {
         let image = output.folder().join(&node.node.name).join("disk.img");
         let word = if node.action == Action::Keep { "up to date" } else { "built" };
         ui.detail(format!("{}: {}", node.node.name, plan_verb::why(node)));
@@ -184,8 +191,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if ui.json() {
         ui.print_json(&manifest)?;
     }
-    ui.say(format!("done in {:.1} s", start.elapsed().as_secs_f64()));
-    Ok(())
+    // What failed is the last word; of several the last one.
+    let last = failed.pop();
+    failed.iter().for_each(|error| ui.error(error));
+    match last {
+        Some(error) => Err(error),
+        None => {
+            ui.say(format!("done in {:.1} s", start.elapsed().as_secs_f64()));
+            Ok(())
+        }
+    }
 }
 
 /// `SOURCE_DATE_EPOCH` (reproducible-builds.org), when it is set.
@@ -233,54 +248,72 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The roots that the plan needs, by index.
-    fn roots(&self, plan: &Plan, cache: &Cache) -> anyhow::Result<BTreeMap<usize, roots::Root>> {
-        let mut made = BTreeMap::new();
+    /// The roots that the plan needs, by index, and what went wrong with the others.
+    fn roots(&self, plan: &Plan, cache: &Cache) -> (BTreeMap<usize, roots::Root>, Vec<anyhow::Error>) {
+        let (mut made, mut failed) = (BTreeMap::new(), Vec::new());
         for (index, root) in plan.roots.iter().enumerate().filter(|(_, root)| root.needed) {
             if let Some(cached) = root.reuse.then(|| roots::cached(cache, &root.key)).flatten() {
                 made.insert(index, cached);
                 continue;
             }
-            let drawing = Drawing::new(self.ui, "packages");
-            // The packages of this root alone: a build of one node fetches nothing for the others.
-            let lock = Lock { roots: vec![root.root.packages.clone()], ..self.lock.clone() };
-            locking::fetch_packages(&lock, &self.site.mirrors()?, cache, &drawing)?;
-            drop(drawing);
-            if !root.root.artefacts.is_empty() {
-                let drawing = Drawing::new(self.ui, "artefacts");
-                artefacts::fetch(&root.root.artefacts, &self.site.artefact_places()?, cache, &drawing)?;
+            match self.root(plan, index, cache) {
+                Ok(root) => drop(made.insert(index, root)),
+                Err(error) => {
+                    let nodes = plan
+                        .nodes
+                        .iter()
+                        .filter(|node| node.node.root == index && node.action != Action::Keep);
+                    let names: Vec<&str> = nodes.map(|node| node.node.name.as_str()).collect();
+                    let word = if names.len() == 1 { "node" } else { "nodes" };
+                    let were = if names.len() == 1 { "was" } else { "were" };
+                    failed.push(error.context(format!("{word} {} {were} not built", names.join(", "))));
+                }
             }
-            let spinner = self.ui.spinner(&format!("root {}", root.root.name));
-            let start = Instant::now();
-            let step = |text: &str| {
-                spinner.message(format!("root {}: {text}", root.root.name));
-                self.ui.detail(format!("{:6.2} s  {text}", start.elapsed().as_secs_f64()));
-            };
-            let making = roots::Making {
-                cluster: &self.site.cluster,
-                lock: self.lock,
-                overlays: &self.prepared.gathered.overlays[index],
-                enable: &self.prepared.gathered.enable[index],
-                sector_size: self.prepared.gathered.sector_sizes[index],
-                programs: &self.prepared.gathered.programs[index],
-                threads: self.threads,
-                fresh: self.fresh,
-                step: &step,
-            };
-            // Fetching has just looked at every byte of the packages where that was asked for.
-            let root = roots::make(root, &making, &cache.clone().with_check(Check::Size))?;
-            let facts = &root.facts;
-            spinner.finish(format!(
-                "{} packages, {} entries, root {}, kernel image {} in {:.1} s",
-                plan.roots[index].root.packages.packages.len(),
-                facts.entries,
-                size(facts.root_bytes),
-                size(facts.boot.kernel_image_bytes),
-                start.elapsed().as_secs_f64()
-            ));
-            made.insert(index, root);
         }
-        Ok(made)
+        (made, failed)
+    }
+
+    /// A root that is not there yet.
+    fn root(&self, plan: &Plan, index: usize, cache: &Cache) -> anyhow::Result<roots::Root> {
+        let root = &plan.roots[index];
+        let drawing = Drawing::new(self.ui, "packages");
+        // The packages of this root alone: a build of one node fetches nothing for the others.
+        let lock = Lock { roots: vec![root.root.packages.clone()], ..self.lock.clone() };
+        locking::fetch_packages(&lock, &self.site.mirrors()?, cache, &drawing)?;
+        drop(drawing);
+        if !root.root.artefacts.is_empty() {
+            let drawing = Drawing::new(self.ui, "artefacts");
+            artefacts::fetch(&root.root.artefacts, &self.site.artefact_places()?, cache, &drawing)?;
+        }
+        let spinner = self.ui.spinner(&format!("root {}", root.root.name));
+        let start = Instant::now();
+        let step = |text: &str| {
+            spinner.message(format!("root {}: {text}", root.root.name));
+            self.ui.detail(format!("{:6.2} s  {text}", start.elapsed().as_secs_f64()));
+        };
+        let making = roots::Making {
+            cluster: &self.site.cluster,
+            lock: self.lock,
+            overlays: &self.prepared.gathered.overlays[index],
+            enable: &self.prepared.gathered.enable[index],
+            sector_size: self.prepared.gathered.sector_sizes[index],
+            programs: &self.prepared.gathered.programs[index],
+            threads: self.threads,
+            fresh: self.fresh,
+            step: &step,
+        };
+        // Fetching has just looked at every byte of the packages where that was asked for.
+        let root = roots::make(root, &making, &cache.clone().with_check(Check::Size))?;
+        let facts = &root.facts;
+        spinner.finish(format!(
+            "{} packages, {} entries, root {}, kernel image {} in {:.1} s",
+            plan.roots[index].root.packages.packages.len(),
+            facts.entries,
+            size(facts.root_bytes),
+            size(facts.boot.kernel_image_bytes),
+            start.elapsed().as_secs_f64()
+        ));
+        Ok(root)
     }
 
     /// Builds the nodes that the plan builds, several at a time.

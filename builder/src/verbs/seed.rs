@@ -69,6 +69,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         let seed = match args.target {
             For::Kiln => render::seed(&site.cluster, node, &vault),
             For::Stock => {
+                for what in render::left_out(&site.cluster, node) {
+                    ui.warn(format!("node {}: a stock image is not told {what}", node.name));
+                }
                 let artefacts = artefacts(&site, node)?;
                 let stock = Stock { helper: Sha256::of(helper::AMD64), artefacts: &artefacts };
                 render::stock_seed((&site.cluster, node), &vault, &stock)

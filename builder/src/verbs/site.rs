@@ -2,11 +2,12 @@
 
 use super::{FileArg, founding};
 use crate::cache::Cache;
-use crate::cluster::{Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
+use crate::cluster::{Architecture, Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
 use crate::diag::{Progress, Ui};
 use crate::execute::artefacts::{self, Locked, Origin};
 use crate::execute::inputs;
 use crate::execute::locking::{self, Base, HOST_KEYRINGS, LockRequest, RootRequest};
+use crate::execute::ssh_keys::{self, PUBLISHERS};
 use crate::execute::vault::Keeper;
 use crate::fetch;
 use crate::fetch::artefacts::{Places, VARIABLE};
@@ -36,6 +37,8 @@ pub struct Site {
     /// The server that is to begin the cluster anew.
     found: bool,
     folder: PathBuf,
+    /// Where keys of users are published.
+    sources: BTreeSet<String>,
 }
 
 impl Site {
@@ -44,7 +47,20 @@ impl Site {
         let loaded = file.load(ui)?;
         let path = file.file.as_deref().unwrap_or(Path::new(FILE_NAME));
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { cluster: loaded.cluster, lock_path: folder.join(LOCK_NAME), found: false, folder })
+        let sources = loaded.cluster.key_sources();
+        let mut site = Self {
+            cluster: loaded.cluster,
+            lock_path: folder.join(LOCK_NAME),
+            found: false,
+            folder,
+            sources,
+        };
+        if !site.sources.is_empty()
+            && let Ok(Some(lock)) = site.read_lock()
+        {
+            site.take_keys(&lock);
+        }
+        Ok(site)
     }
 
     /// `--found NODE`: the cluster begins anew, and the first server's seed says so.
@@ -82,6 +98,11 @@ impl Site {
         }
     }
 
+    /// Puts the keys of a lock in the place of where they are published.
+    pub fn take_keys(&mut self, lock: &Lock) {
+        self.cluster.take_keys(&lock.ssh_keys);
+    }
+
     /// The nodes of these names, in the order of the cluster file; all when there are none.
     pub fn nodes(&self, names: &[String]) -> anyhow::Result<Vec<&Node>> {
         Ok(self.cluster.select(names)?)
@@ -108,7 +129,18 @@ impl Site {
         if let Some(previous) = previous {
             upgrade::steps(&previous.charts, &charts)?;
         }
-        let mut lock = Lock { charts, ..self.lock_packages(cache, previous, ui)? };
+        for node in &self.cluster.nodes {
+            if node.architecture != Architecture::Amd64 {
+                bail!(
+                    "node {}: this version of kiln builds amd64 images only, not {}",
+                    node.name,
+                    node.architecture
+                );
+            }
+            render::check_user_data(node)?;
+        }
+        let ssh_keys = ssh_keys::fetch(&self.sources, &PUBLISHERS, (cache, &Drawing::new(ui, "SSH keys")))?;
+        let mut lock = Lock { charts, ssh_keys, ..self.lock_packages(cache, previous, ui)? };
         if wanted.is_empty() {
             return Ok(lock);
         }

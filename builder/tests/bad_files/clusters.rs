@@ -45,6 +45,77 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "flags",
+            k3s(
+                "  k3s:\n    version: v1.34.3+k3s1\n    server:\n      tls-san: [extra.example.org]\n      disable: [servicelb]\n      \
+                 etcd-s3: yes\n      etcd-s3-secret-key: hunter2\n      etcd-s3-access-key: {secret: s3}\n      etcd-s3-bucket: {bucket: b}\n      \
+                 cluster-cidr: 10.52.0.0/16\n      token: abc\n      node-name: other\n      etcd-s3-retention: many\n      secret-encryption: true\n      \
+                 etcd_s3_region: eu\n    agent:\n      kubelet-arg: [image-gc-high-threshold=70]\n      flannel_iface: tailscale0\n      tls-san: [a]\n      \
+                 \"node-label+\": [a=b]\n      nobody-knows-this-one: 1\n",
+                &servers(1),
+            ),
+        ),
+        (
+            "flags-of-another-release",
+            k3s(
+                "  k3s: { version: v1.99.0+k3s1, server: { brand-new-word-of-k3s: true, tls-sna: [a] } }\n",
+                &servers(1),
+            ),
+        ),
+        (
+            "families",
+            k3s(
+                "  k3s: { version: v1.34.3+k3s1, pod_cidr: \"fd00:42::/56\", service_cidr: 10.43.0.0/16 }\n",
+                "  - { name: s1, role: server, network: { address: \"fd00:86::71/64\" } }\n",
+            ),
+        ),
+        (
+            "families-of-nodes",
+            k3s(RELEASE, "  - { name: s1, role: server, network: { address: \"fd00:86::71/64\" } }\n"),
+        ),
+        (
+            "families-both",
+            k3s(
+                "  k3s: { version: v1.34.3+k3s1, pod_cidr: [10.42.0.0/16, \"fd00:42::/40\"], service_cidr: [10.43.0.0/16, \"fd00:43::/64\"] }\n",
+                &format!("{}{agent}", servers(1)),
+            ),
+        ),
+        (
+            "networks-of-two",
+            k3s(
+                "  k3s: { version: v1.34.3+k3s1, pod_cidr: [10.42.0.0/16, 10.44.0.0/16], service_cidr: [], cluster_dns: 10.043.0.10 }\n",
+                &servers(1),
+            ),
+        ),
+        (
+            "interface-of-nobody",
+            k3s(
+                &format!("{RELEASE}  endpoint: 192.168.86.70\n"),
+                &format!(
+                    "{}overlays: [{{ name: kube-vip, vip: 192.168.86.70, interface: wlan0 }}]\n",
+                    servers(3)
+                ),
+            ),
+        ),
+        (
+            "interface-of-the-kernel",
+            k3s(
+                &format!("{RELEASE}  endpoint: 192.168.86.70\n"),
+                &format!(
+                    "{}overlays: [{{ name: kube-vip, vip: 192.168.86.70, interface: eth0 }}]\n",
+                    servers(3)
+                ),
+            ),
+        ),
+        (
+            "all-at-once",
+            format!(
+                "apiVersion: kiln/v1\ncluster: {{ name: Home, time_zone: \"+2\", k3s: {{ version: v1.34.3+k3s1, service_cidr: 192.168.0.0/16 }} }}\n{USER}nodes:\n{}\
+                 base: {{ packages: [HTOP] }}\n",
+                servers(2)
+            ),
+        ),
+        (
             "labels-and-taints",
             k3s(
                 RELEASE,
@@ -90,7 +161,7 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
         (
             "data-disk",
             k3s(
-                "  k3s: { version: v1.33.5+k3s1, data: dp }\n",
+                "  k3s: { version: v1.36.2+k3s1, data: dp }\n",
                 &format!(
                     "{}disks: {{ data: [{{ name: db, match: {{ transport: nvme }}, use: mount, mount_point: /mnt/db }}] }}\n",
                     servers(3)

@@ -47,6 +47,38 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
             ]),
         ),
         (
+            "cards",
+            networks(&[
+                "{dhcp: true, interface: eth0}",
+                "{dhcp: true, interface: enp1s0.10}",
+                "{dhcp: true, interface: bond0}",
+                "{interfaces: {a: {dhcp: true, interface: \"en*\"}, b: {dhcp: true, interface: enp1s0}, eth1: {dhcp: true}}}",
+                "{interfaces: {a: {dhcp: true, mac: \"52:54:00:00:00:01\"}, b: {dhcp: true, mac: \"52:54:00:00:00:01\"}, \"lan.5\": {dhcp: true}}}",
+            ]),
+        ),
+        (
+            "addresses-of-nobody",
+            networks(&[
+                "{address: 10.0.0.010/24}",
+                "{address: 10.0.0.2/024}",
+                "{address: \"fe80::5/64\"}",
+                "{address: 169.254.1.2/16}",
+                "{address: 0.0.0.5/8}",
+                "{address: 250.0.0.5/8}",
+                "{address: \"::ffff:10.0.0.2/120\"}",
+                "{interfaces: {lan: {addresses: [\"fe80::1/64\", 169.254.7.7/16]}}}",
+                "{interfaces: {lan: {addresses: [10.0.9.2/24], gateway: 10.0.9.01, dns: [010.0.0.1], routes: [{to: 10.01.0.0/16, via: 10.0.9.1}]}}}",
+                "{dhcp: true, mtu: 20, router_advertisements: yes}",
+            ]),
+        ),
+        (
+            "bonds",
+            interfaces(&[
+                "b: {bond: {interfaces: [one], lacp_rate: fast, xmit_hash_policy: layer3+4}, dhcp: true}, one: {}",
+                "b: {bond: {interfaces: [two], mode: 802.3ad, lacp_rate: quick, xmit_hash_policy: layer4, miimon: 0}, dhcp: true}, two: {}",
+            ]),
+        ),
+        (
             "wifi",
             interfaces(&[
                 "wlan0: {dhcp: true, wifi: {ssid: home, password: 12345678}}",

@@ -134,6 +134,31 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
                  nodes:\n  - name: a\n  - {{name: b, packages: [zsh]}}\n  - {{name: c, users: [{{name: dora, shell: /bin/fish}}]}}\n"
             ),
         ),
+        (
+            "machine",
+            format!(
+                "apiVersion: kiln/v1\ncluster:\n  name: home\n  sysctls: {{vm.swappiness: 10, swappiness: 1, a..b: 2, net.x: \"\"}}\n  \
+                 modules: [nbd, \"a b\"]\n  hosts: {{10.0.0.05: nas, 10.0.0.6: [a_b, nas]}}\n  ntp: [time.example, 10.0.0.300]\n  \
+                 mounts:\n    - {{source: /vol, mount_point: /mnt/nas}}\n    - {{source: \"nas:/vol\", mount_point: /etc/nas}}\n    \
+                 - {{source: \"nas:/vol\", mount_point: /mnt/nas, filesystem: nsf}}\n  files:\n    - {{path: /usr/share/a, content: x}}\n    \
+                 - {{path: etc/a, content: x}}\n    - {{path: /etc/a}}\n    - {{path: /etc/b, content: x, mode: rw}}\n    - {{path: /etc/b, content: [x]}}\n    \
+                 - {{path: /etc/c, source: ./nothing}}\n    - {{path: /etc/d, content: {{secret: d}}, mode: \"0644\"}}\n    - {{path: /etc/e, content: a}}\n    \
+                 - {{path: /etc/e, content: b}}\n{USER}{NODE}sysctls: {{}}\n"
+            ),
+        ),
+        (
+            "zones",
+            format!(
+                "apiVersion: kiln/v1\ncluster: {{name: home, time_zone: Europe/Berln}}\n{USER}nodes:\n  - {{name: a, time_zone: US/Eastern}}\n  \
+                 - {{name: b, time_zone: US/Eastern, packages: [tzdata-legacy]}}\n  - {{name: c, time_zone: CET}}\n  - {{name: d, time_zone: Etc/UTC}}\n"
+            ),
+        ),
+        (
+            "keys-elsewhere",
+            format!(
+                "{HEAD}{NODE}users:\n  - {{name: anna, ssh_keys: [github:anna, gh:anna, lp:anna, \"github:a b\", \"github:../x\"]}}\n"
+            ),
+        ),
         ("no-login", format!("{HEAD}users: [{{name: anna}}]\n{NODE}")),
         (
             "time-zones",

@@ -28,6 +28,12 @@ document! {
         /// Hardware address of the interface, instead of its name.
         #[schemars(extend("pattern" = "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", "examples" = ["52:54:00:12:34:56"]))]
         mac: Text,
+        /// Largest packet in bytes.
+        #[schemars(range(min = 68, max = 65535))]
+        mtu: Spanned<u32>,
+        /// Takes IPv6 addresses and routes from router advertisements. systemd's own choice when left out: yes, unless the
+        /// node is a router.
+        router_advertisements: Spanned<bool>,
         /// Interfaces by name, instead of all of the above: several network cards, bonds, VLANs, bridges, Wi-Fi.
         #[schemars(with = "Option<BTreeMap<String, InterfaceSection>>")]
         interfaces: BTreeMap<String, (Span, InterfaceSection)>,
@@ -61,6 +67,9 @@ document! {
         /// Largest packet in bytes.
         #[schemars(range(min = 68, max = 65535))]
         mtu: Spanned<u32>,
+        /// Takes IPv6 addresses and routes from router advertisements. systemd's own choice when left out: yes, unless the
+        /// node is a router.
+        router_advertisements: Spanned<bool>,
         /// Several network cards as one.
         bond: BondSection,
         /// A virtual network on another interface.
@@ -108,6 +117,33 @@ words! {
     }
 }
 
+words! {
+    /// How often a bond of mode 802.3ad tells the switch, in the kernel's words (Linux 6.12, networking/bonding.rst).
+    LacpRate, "a rate of LACP" {
+        /// Every 30 seconds.
+        Slow = "slow",
+        /// Every second.
+        Fast = "fast",
+    }
+}
+
+words! {
+    /// What of a packet says which card it takes, in the kernel's words (Linux 6.12, networking/bonding.rst), as far as
+    /// systemd 257 and netplan 1.1 have them.
+    BondHash, "a hash policy of a bond" {
+        /// Hardware addresses.
+        Layer2 = "layer2",
+        /// Hardware and IP addresses.
+        Layer23 = "layer2+3",
+        /// IP addresses and ports.
+        Layer34 = "layer3+4",
+        /// As `layer2+3`, inside of tunnels.
+        Encap23 = "encap2+3",
+        /// As `layer3+4`, inside of tunnels.
+        Encap34 = "encap3+4",
+    }
+}
+
 document! {
     /// Several network cards as one.
     BondSection, "a bond",
@@ -118,6 +154,13 @@ document! {
     optional {
         /// How it uses them. `active-backup` when left out.
         mode: Spanned<BondMode>,
+        /// Of `802.3ad`: how often the switch is told. `slow` (every 30 s) when left out.
+        lacp_rate: Spanned<LacpRate>,
+        /// Of `802.3ad`, `balance-xor` and `balance-tlb`: what of a packet says which card it takes. `layer2` when left out.
+        xmit_hash_policy: Spanned<BondHash>,
+        /// Milliseconds between two looks at each cable. 100 when left out.
+        #[schemars(range(min = 1, max = 60000))]
+        miimon: Spanned<u32>,
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a node reaches its network.
 
-pub use crate::cluster::file::BondMode;
+pub use crate::cluster::file::{BondHash, BondMode, LacpRate};
 
 use crate::cluster::settings::Secret;
 use ipnet::IpNet;
@@ -17,6 +17,12 @@ pub struct Network {
     pub dns: Vec<IpAddr>,
     /// Domains in which short names are looked up.
     pub search: Vec<String>,
+    /// Largest packet in bytes, of the only interface.
+    pub mtu: Option<u32>,
+    /// The only interface asks no DHCP server and has no fixed address: its addresses are those of router advertisements.
+    pub advertised_only: bool,
+    /// Whether the only interface takes router advertisements, where it is said.
+    pub router_advertisements: Option<bool>,
     /// All interfaces by name, where the cluster file names them one by one; else none.
     pub links: Vec<Link>,
 }
@@ -58,6 +64,21 @@ pub struct Link {
     pub search: Vec<String>,
     /// Largest packet in bytes.
     pub mtu: Option<u32>,
+    /// Whether it takes router advertisements, where it is said.
+    pub router_advertisements: Option<bool>,
+}
+
+/// How a bond uses its cards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bonding {
+    /// Its mode.
+    pub mode: BondMode,
+    /// How often the switch is told.
+    pub lacp_rate: Option<LacpRate>,
+    /// What says which card a packet takes.
+    pub hash: Option<BondHash>,
+    /// Milliseconds between two looks at each cable.
+    pub miimon: u32,
 }
 
 /// What an interface is.
@@ -70,7 +91,7 @@ pub enum LinkKind {
         /// Names of its links.
         interfaces: Vec<String>,
         /// How it uses them.
-        mode: BondMode,
+        bonding: Bonding,
     },
     /// A virtual network on another interface.
     Vlan {
@@ -130,6 +151,60 @@ impl Route {
 }
 
 impl Network {
+    /// All fixed addresses that others can reach, that of the node first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let first = self.fixed.iter().map(|fixed| fixed.address.addr());
+        let all = self.links.iter().flat_map(|link| &link.addresses).map(IpNet::addr);
+        let mut found = Vec::new();
+        for address in first.chain(all.filter(|address| !crate::cluster::ip::is_link_local(*address))) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        found
+    }
+    /// The names and patterns of its interfaces; hardware addresses tell none.
+    pub fn names(&self) -> Vec<String> {
+        let own = |interface: &Interface| match interface {
+            Interface::Name(name) => format!("`{name}`"),
+            Interface::Mac(mac) => mac.clone(),
+        };
+        match self.links.is_empty() {
+            true => vec![own(&self.interface)],
+            false => self
+                .links
+                .iter()
+                .map(|link| match &link.kind {
+                    LinkKind::Ethernet(card) => own(card),
+                    LinkKind::Wifi(wifi) => format!("`{}`", wifi.interface),
+                    _ => format!("`{}`", link.name),
+                })
+                .collect(),
+        }
+    }
+    /// Whether the node may have an interface of that name, as far as its names tell.
+    pub fn may_have(&self, name: &str) -> bool {
+        use crate::cluster::validate::fits;
+        let own = |interface: &Interface| match interface {
+            Interface::Name(pattern) => fits(pattern, name),
+            Interface::Mac(_) => true,
+        };
+        match self.links.is_empty() {
+            true => own(&self.interface),
+            false => self.links.iter().any(|link| match &link.kind {
+                LinkKind::Ethernet(card) => own(card),
+                LinkKind::Wifi(wifi) => wifi.interface == name,
+                _ => link.name == name,
+            }),
+        }
+    }
+    /// Whether any interface asks a DHCP server for an IPv4 address.
+    pub fn asks_dhcp(&self) -> bool {
+        if self.links.is_empty() {
+            return self.fixed.is_none() && !self.advertised_only;
+        }
+        self.links.iter().any(|link| link.dhcp)
+    }
     /// The Wi-Fi cards.
     pub fn wifis(&self) -> impl Iterator<Item = &Wifi> {
         self.links.iter().filter_map(|link| match &link.kind {

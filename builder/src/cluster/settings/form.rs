@@ -1,8 +1,7 @@
 //! What a text may be, by its type: the pattern, or the words, of the programs that read it.
 
 use super::{calendar, pem};
-use crate::cluster::words;
-use ipnet::IpNet;
+use crate::cluster::{ip, words};
 
 /// Texts whose form others have laid down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +170,7 @@ pub(crate) fn is_zero(quantity: &str) -> bool {
 }
 
 fn cidr(text: &str) -> Result<(), String> {
-    let Ok(net) = text.parse::<IpNet>() else {
+    let Ok(net) = ip::network(text) else {
         return Err("it is not an address with a prefix length (CIDR)".to_owned());
     };
     match net.trunc() {

@@ -21,6 +21,8 @@ words! {
         Size = "size",
         /// A network: an address with its prefix length.
         Network = "network",
+        /// A network, or a list of one for IPv4 and one for IPv6; templates see one text with a comma between.
+        Networks = "networks",
         /// An IP address.
         Address = "address",
         /// A host name or an IP address.
@@ -132,6 +134,8 @@ pub(crate) enum Kind {
     Size,
     /// An address with its prefix length.
     Network,
+    /// One of those, or one of each family.
+    Networks,
     /// An IP address.
     Address,
     /// A host name or an IP address.
@@ -198,6 +202,7 @@ fn rule(section: &SettingSection, faults: &mut Vec<Fault>) -> Option<Rule> {
         Type::Boolean => Kind::Boolean,
         Type::Size => Kind::Size,
         Type::Network => Kind::Network,
+        Type::Networks => Kind::Networks,
         Type::Address => Kind::Address,
         Type::Host => Kind::Host,
         Type::Url if section.schemes.is_none() => Kind::Url(vec!["http".to_owned(), "https".to_owned()]),
@@ -287,6 +292,7 @@ impl Rule {
             Kind::Boolean => "true or false",
             Kind::Size => "a size",
             Kind::Network => "a network",
+            Kind::Networks => "a network or a list of two",
             Kind::Address => "an address",
             Kind::Secret => "a secret",
             Kind::List(..) => "a list",
@@ -311,6 +317,10 @@ impl Rule {
             Kind::Size | Kind::Network | Kind::Address | Kind::Host | Kind::Url(_) | Kind::Form(_) => {
                 json!({"type": "string"})
             }
+            Kind::Networks => json!({"anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2},
+            ]}),
             Kind::Secret => secret_schema(),
             Kind::List(items, _) => json!({"type": "array", "items": items.schema()}),
             Kind::Map(items, None) => json!({"type": "object", "additionalProperties": items.schema()}),

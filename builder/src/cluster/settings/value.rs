@@ -4,12 +4,11 @@ use super::form::Form;
 use super::rule::{Kind, Rule, Settings as Rules, number};
 use super::url::Url;
 use super::{Raw, RawMap};
+use crate::cluster::read::wrong_type;
 use crate::cluster::tree::{Entry, Tree, Value};
-use crate::cluster::{size, words};
+use crate::cluster::{ip, size, words};
 use crate::diag::{Fault, Span, nearest};
-use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Names and values of all settings of an overlay: those that are given, and the defaults of the others.
@@ -206,7 +205,8 @@ impl Reading<'_> {
 
     fn value(&mut self, tree: &Tree, rule: &Rule, name: &str) -> Option<Setting> {
         let value = match (&rule.kind, &tree.value) {
-            (Kind::Any, _) => any(tree),
+            (Kind::Any, _) => self.any(tree, name)?,
+            (Kind::Networks, Value::List(_)) => self.networks(tree, name)?,
             (Kind::Secret, _) => SettingValue::Secret(self.secret(tree, name)?),
             (Kind::Boolean, Value::Bool(value)) => SettingValue::Bool(*value),
             (Kind::Integer, Value::Number(text)) => match number(text).as_i64() {
@@ -248,6 +248,7 @@ impl Reading<'_> {
                 Kind::Text(_)
                 | Kind::Size
                 | Kind::Network
+                | Kind::Networks
                 | Kind::Address
                 | Kind::Host
                 | Kind::Url(_)
@@ -281,14 +282,15 @@ impl Reading<'_> {
                     Some((format!("a size: {reason}"), "write a number with its unit, such as `20GiB`"))
                 }
             },
-            Kind::Network if text.parse::<IpNet>().is_err() => Some((
-                "a network: an address with a prefix length (CIDR)".to_owned(),
-                "write it such as `10.42.0.0/16`",
-            )),
-            Kind::Address if text.parse::<IpAddr>().is_err() => {
-                Some(("an IP address".to_owned(), "write it such as `192.168.86.1`, without a prefix length"))
-            }
-            Kind::Host if text.parse::<IpAddr>().is_err() => words::domain(text).err().map(|reason| {
+            Kind::Network | Kind::Networks => ip::network(text).err().map(|reason| {
+                let want = format!("a network with a prefix length (CIDR): {reason}");
+                (want, "write it such as `10.42.0.0/16`")
+            }),
+            Kind::Address => ip::address(text).err().map(|reason| {
+                let want = format!("an IP address: {reason}");
+                (want, "write it such as `192.168.86.1`, without a prefix length")
+            }),
+            Kind::Host if ip::address(text).is_err() => words::domain(text).err().map(|reason| {
                 (
                     format!("a host name or an address: {reason}"),
                     "write it such as `k3s1.local` or `192.168.86.1`",
@@ -393,6 +395,61 @@ impl Reading<'_> {
         None
     }
 
+    /// A network of each family.
+    fn networks(&mut self, tree: &Tree, name: &str) -> Option<SettingValue> {
+        let Value::List(items) = &tree.value else { return None };
+        let mut texts = Vec::new();
+        for item in items {
+            let Value::Text(text) = &item.value else {
+                wrong_type(item, "text", self.faults);
+                return None;
+            };
+            self.text(text, (&Kind::Network, name), &item.span)?;
+            texts.push(text.as_str());
+        }
+        let four = ip::networks(&texts.join(",")).iter().filter(|net| net.addr().is_ipv4()).count();
+        if texts.is_empty() || four > 1 || texts.len() - four > 1 {
+            let message = format!("`{name}` takes one network of IPv4, one of IPv6, or one of each");
+            let help = "write such as `[10.42.0.0/16, \"fd00:42::/56\"]`";
+            self.faults.push(Fault::error("setting", &tree.span, message).label("here").help(help));
+            return None;
+        }
+        Some(SettingValue::Text(texts.join(",")))
+    }
+
+    /// Whatever YAML can hold. What says where a secret is, is that secret; a text whose key says that it is a secret is
+    /// told, and is one.
+    fn any(&mut self, tree: &Tree, name: &str) -> Option<SettingValue> {
+        Some(match &tree.value {
+            Value::Null => SettingValue::Null,
+            Value::Bool(value) => SettingValue::Bool(*value),
+            Value::Number(text) => match number(text).as_i64() {
+                Some(number) => SettingValue::Integer(number),
+                None => SettingValue::Float(text.clone()),
+            },
+            Value::Text(text) if !text.is_empty() && names_secret(name) => {
+                SettingValue::Secret(self.secret(tree, name)?)
+            }
+            Value::Text(text) => SettingValue::Text(text.clone()),
+            Value::List(items) => {
+                let mut list = Vec::new();
+                for item in items {
+                    list.push(Setting { span: item.span.clone(), value: self.any(item, name)? });
+                }
+                SettingValue::List(list)
+            }
+            Value::Map(entries) if is_reference(entries) => SettingValue::Secret(self.secret(tree, name)?),
+            Value::Map(entries) => {
+                let mut map = Vec::new();
+                for entry in entries {
+                    let value = self.any(&entry.value, &entry.key)?;
+                    map.push((entry.key.clone(), Setting { span: entry.value.span.clone(), value }));
+                }
+                SettingValue::Map(map)
+            }
+        })
+    }
+
     /// Where a secret is kept. In plain text it is taken, with a warning: it is then as safe as the cluster file.
     pub(crate) fn secret(&mut self, tree: &Tree, name: &str) -> Option<Secret> {
         let text = |key: &str| match &tree.value {
@@ -456,6 +513,36 @@ fn displace(tree: &mut Tree, place: &Span) {
     }
 }
 
+/// Whether a mapping of anything says where a secret is: one of the four forms, with text behind each key.
+fn is_reference(entries: &[Entry]) -> bool {
+    let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let texts = entries.iter().all(|entry| matches!(entry.value.value, Value::Text(_)));
+    texts && matches!(keys[..], ["secret" | "file" | "env"] | ["sops", "key"] | ["key", "sops"])
+}
+
+/// Whether a key's name says that its text is a secret, and not where one is or how long it holds.
+fn names_secret(name: &str) -> bool {
+    const ENDS: [&str; 14] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "token",
+        "secretkey",
+        "accesskey",
+        "privatekey",
+        "apikey",
+        "authkey",
+        "secretaccesskey",
+        "accesskeyid",
+        "credentials",
+        "clientsecret",
+        "vpnauth",
+    ];
+    let word: String = name.trim_end_matches('+').chars().filter(char::is_ascii_alphanumeric).collect();
+    let word = word.to_ascii_lowercase();
+    ENDS.iter().any(|end| word.ends_with(end))
+}
+
 fn summary(rule: &Rule) -> String {
     if rule.summary.is_empty() { String::new() } else { format!(": {}", rule.summary) }
 }
@@ -465,29 +552,5 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
-    }
-}
-
-fn any(tree: &Tree) -> SettingValue {
-    match &tree.value {
-        Value::Null => SettingValue::Null,
-        Value::Bool(value) => SettingValue::Bool(*value),
-        Value::Number(text) => match number(text).as_i64() {
-            Some(number) => SettingValue::Integer(number),
-            None => SettingValue::Float(text.clone()),
-        },
-        Value::Text(text) => SettingValue::Text(text.clone()),
-        Value::List(items) => SettingValue::List(
-            items.iter().map(|item| Setting { span: item.span.clone(), value: any(item) }).collect(),
-        ),
-        Value::Map(entries) => SettingValue::Map(
-            entries
-                .iter()
-                .map(|entry| {
-                    let value = Setting { span: entry.value.span.clone(), value: any(&entry.value) };
-                    (entry.key.clone(), value)
-                })
-                .collect(),
-        ),
     }
 }

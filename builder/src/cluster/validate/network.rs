@@ -1,13 +1,16 @@
 //! `network` of a node.
 
+mod cards;
 mod links;
 mod together;
+
+pub(in crate::cluster) use cards::{fits, is_kernels};
 
 use super::{Check, DOMAIN, Rule, Seen};
 use crate::cluster::file::NetworkSection;
 use crate::cluster::model::{Fixed, Interface, LinkKind, Network};
 use crate::cluster::read::Text;
-use crate::cluster::words;
+use crate::cluster::{ip, words};
 use crate::diag::{Fault, Span};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -51,8 +54,16 @@ impl Check<'_> {
     pub(super) fn network(&mut self, section: Option<&NetworkSection>, known: &mut Known) -> Network {
         let every_wired = Interface::Name("e*".to_owned());
         let Some(section) = section else {
-            let (dns, search, links) = (Vec::new(), Vec::new(), Vec::new());
-            return Network { interface: every_wired, fixed: None, dns, search, links };
+            return Network {
+                interface: every_wired,
+                fixed: None,
+                dns: Vec::new(),
+                search: Vec::new(),
+                mtu: None,
+                advertised_only: false,
+                router_advertisements: None,
+                links: Vec::new(),
+            };
         };
         if let Some(interfaces) = &section.interfaces {
             self.short_form(section);
@@ -65,7 +76,9 @@ impl Check<'_> {
             } else {
                 self.together(interfaces, &links);
             }
-            let primary = links.iter().find(|link| !link.addresses.is_empty()).or(links.first());
+            let reached = |address: &&IpNet| !ip::is_link_local(address.addr());
+            let primary =
+                links.iter().find(|link| link.addresses.iter().any(|one| reached(&one))).or(links.first());
             let interface = match primary.map(|link| (&link.name, &link.kind)) {
                 Some((_, LinkKind::Ethernet(card))) => card.clone(),
                 Some((_, LinkKind::Wifi(wifi))) => Interface::Name(wifi.interface.clone()),
@@ -73,16 +86,28 @@ impl Check<'_> {
                 None => every_wired,
             };
             let fixed = primary.and_then(|link| {
-                let address = *link.addresses.first()?;
+                let address = *link.addresses.iter().find(reached)?;
                 let same = |via: &IpAddr| via.is_ipv4() == address.addr().is_ipv4();
                 let routes = link.routes.iter().filter(|route| route.is_default()).map(|route| route.via);
                 Some(Fixed { address, gateway: routes.into_iter().find(same) })
             });
             let dns = links.iter().flat_map(|link| link.dns.iter().copied()).collect();
             let search = links.iter().flat_map(|link| link.search.iter().cloned()).collect();
-            return Network { interface, fixed, dns, search, links };
+            return Network {
+                interface,
+                fixed,
+                dns,
+                search,
+                mtu: None,
+                advertised_only: false,
+                router_advertisements: None,
+                links,
+            };
         }
         let name = section.interface.as_ref().and_then(|name| self.word(name, INTERFACE));
+        if let (Some(_), Some(text)) = (&name, &section.interface) {
+            self.card(text);
+        }
         let mac = section.mac.as_ref().and_then(|mac| self.mac(mac));
         if let (Some(_), Some(mac)) = (&section.interface, &section.mac) {
             let fault =
@@ -103,7 +128,22 @@ impl Check<'_> {
         if let (Interface::Mac(mac), Some(text)) = (&interface, &section.mac) {
             known.macs.check(mac, &text.span, self.faults);
         }
-        Network { interface, fixed, dns, search, links: Vec::new() }
+        let addresses: Vec<IpNet> = fixed.iter().map(|fixed| fixed.address).collect();
+        let mtu = section.mtu.as_ref().map(|mtu| self.mtu(mtu, &addresses));
+        let router_advertisements = section.router_advertisements.as_ref().map(|word| word.value);
+        let advertised_only = fixed.is_none()
+            && section.dhcp.as_ref().is_some_and(|dhcp| !dhcp.value)
+            && router_advertisements == Some(true);
+        Network {
+            interface,
+            fixed,
+            dns,
+            search,
+            mtu,
+            advertised_only,
+            router_advertisements,
+            links: Vec::new(),
+        }
     }
 
     /// Firmware that a Wi-Fi card most likely needs, among the packages that the file names.
@@ -130,11 +170,12 @@ impl Check<'_> {
     fn fixed(&mut self, section: &NetworkSection) -> Option<Fixed> {
         let dhcp = section.dhcp.as_ref();
         let Some(text) = &section.address else {
-            if let Some(dhcp) = dhcp.filter(|dhcp| !dhcp.value) {
+            let advertised = section.router_advertisements.as_ref().is_some_and(|word| word.value);
+            if let Some(dhcp) = dhcp.filter(|dhcp| !dhcp.value && !advertised) {
                 let fault = Fault::error("network", &dhcp.span, "without DHCP the node needs an `address`");
-                self.faults.push(
-                    fault.label("no DHCP").help("add `address: 192.168.1.10/24`, or write `dhcp: true`"),
-                );
+                self.faults.push(fault.label("no DHCP").help(
+                    "add `address: 192.168.1.10/24`, or write `dhcp: true`; with `router_advertisements: true` alone it has IPv6 only",
+                ));
             }
             if let Some(gateway) = &section.gateway {
                 let fault =
@@ -150,6 +191,15 @@ impl Check<'_> {
             self.faults.push(fault.label("this").also(&text.span, "and this").help("keep one of the two"));
         }
         let address = self.address(text)?;
+        if ip::is_link_local(address.addr()) {
+            let message =
+                format!("{} is of this link alone: no other network reaches the node", address.addr());
+            let fault = Fault::error("address", &text.span, message).label("link-local");
+            self.faults.push(
+                fault.help("give an address of your network, such as `192.168.86.71/24` or `fd00:86::71/64`"),
+            );
+            return None;
+        }
         let gateway =
             section.gateway.as_ref().and_then(|gateway| self.gateway(gateway, &address, &text.span));
         Some(Fixed { address, gateway })
@@ -160,18 +210,18 @@ impl Check<'_> {
             self.faults.push(Fault::error("address", &text.span, message).label("here").help(help));
         };
         let example = "write address and prefix length, such as `192.168.86.71/24`";
-        let net: IpNet = match text.value.parse() {
+        let net: IpNet = match ip::network(&text.value) {
             Ok(net) => net,
-            Err(_) if text.value.parse::<IpAddr>().is_ok() => {
+            Err(_) if ip::address(&text.value).is_ok() => {
                 fail(
                     format!("{:?} lacks its prefix length", text.value),
                     format!("write `{}/24` if the netmask is 255.255.255.0", text.value),
                 );
                 return None;
             }
-            Err(_) => {
+            Err(reason) => {
                 fail(
-                    format!("{:?} is not an address with a prefix length (CIDR)", text.value),
+                    format!("{:?} is not an address with a prefix length (CIDR): {reason}", text.value),
                     example.to_owned(),
                 );
                 return None;
@@ -179,8 +229,8 @@ impl Check<'_> {
         };
         let address = net.addr();
         let point_to_point = net.max_prefix_len() - net.prefix_len() <= 1;
-        if address.is_loopback() || address.is_multicast() || address.is_unspecified() {
-            fail(format!("{address} can't be a node's address"), example.to_owned());
+        if let Some(reason) = ip::refused(address) {
+            fail(format!("{address} can't be a node's address: {reason}"), example.to_owned());
             return None;
         }
         if !point_to_point && address == net.network() {
@@ -221,13 +271,16 @@ impl Check<'_> {
     }
 
     fn ip(&mut self, text: &Text, code: &'static str) -> Option<IpAddr> {
-        let address = text.value.parse().ok();
-        if address.is_none() {
-            let fault = Fault::error(code, &text.span, format!("{:?} is not an IP address", text.value))
-                .label("here");
-            self.faults.push(fault.help("write an address without a prefix length, such as `192.168.86.1`"));
+        match ip::address(&text.value) {
+            Ok(address) => Some(address),
+            Err(reason) => {
+                let message = format!("{:?} is not an IP address: {reason}", text.value);
+                let fault = Fault::error(code, &text.span, message).label("here");
+                self.faults
+                    .push(fault.help("write an address without a prefix length, such as `192.168.86.1`"));
+                None
+            }
         }
-        address
     }
 
     fn mac(&mut self, text: &Text) -> Option<String> {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// The overlay whose settings stand in `cluster.k3s`.
 const K3S: &str = "k3s";
 
-const MODULE: Rule = Rule {
+pub(super) const MODULE: Rule = Rule {
     check: words::module,
     what: "a kernel module",
     code: "module",
@@ -121,6 +121,9 @@ impl Check<'_> {
         let settings = reading.settings(layer.given.as_ref(), &layer.rules, &["name"]);
         if errors(self.faults) > before {
             self.unsettled.push((name.clone(), layer.overlay.span.clone()));
+        }
+        if name == K3S {
+            self.flags(&settings);
         }
         Overlay { settings, ..layer.overlay.clone() }
     }

@@ -218,7 +218,8 @@ impl Check<'_> {
     pub(super) fn ssh_keys(&mut self, keys: Option<&Vec<Text>>) -> Vec<String> {
         let mut good = Vec::new();
         for key in keys.into_iter().flatten() {
-            match ssh_key::check(&key.value) {
+            match ssh_key::source(&key.value).unwrap_or_else(|| ssh_key::check(&key.value)) {
+                Ok(()) if ssh_key::source(&key.value).is_some() => good.push(key.value.clone()),
                 Ok(()) => good.push(ssh_key::tidy(&key.value)),
                 Err(wrong) => {
                     let label = if wrong.code == "private-key" { "not shown" } else { "this key" };

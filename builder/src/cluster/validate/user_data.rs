@@ -9,7 +9,7 @@ use crate::cluster::read::Text;
 use crate::cluster::user_data::{Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, READ, UserData, Yaml, parse};
 use crate::diag::{Fault, Span, nearest};
 
-pub(super) use around::{Around, accounts, groups};
+pub(super) use around::{Around, accounts, groups, placed};
 
 /// Keys that Kiln answers for, and where the cluster file has them.
 const OWNED: [(&str, &str); 10] = [
@@ -39,15 +39,11 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
         "asks GitHub or Launchpad when the node boots",
         "write `ssh_keys: [github:NAME]` of a user: `kiln lock` asks once and keeps the answer",
     ),
-    (
-        "locale",
-        "makes the locale on the node, whose root is read-only",
-        "write `locale` below `cluster` or the node",
-    ),
+    ("locale", "makes the locale on the node, whose root is read-only", "leave it out: nodes have C.UTF-8"),
     (
         "locale_configfile",
         "is of the module that makes the locale on the node, whose root is read-only",
-        "write `locale` below `cluster` or the node",
+        "leave it out: nodes have C.UTF-8",
     ),
     (
         "keyboard",

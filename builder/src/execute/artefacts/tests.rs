@@ -100,6 +100,7 @@ fn held(locked: lock::Artefact) -> Lock {
         roots: vec![],
         artefacts: vec![locked],
         charts: Default::default(),
+        ssh_keys: Default::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Both, Check};
 use crate::cluster::model::{Node, Overlay, Role};
 use crate::cluster::settings::Setting;
+use crate::cluster::validate::is_kernels;
 use crate::diag::{Fault, Span, nearest};
 use kiln_contract::policy::Use;
 use std::collections::BTreeMap;
@@ -49,6 +50,39 @@ impl Check<'_> {
                     ),
                 );
             }
+        }
+    }
+
+    /// The interface that the virtual address is announced on must be one that every server has.
+    pub(super) fn announcing(&mut self, both: &Both<'_>) {
+        let wanted = both.members().flat_map(|(at, node, k3s)| {
+            let vip = node.overlay("kube-vip").filter(|_| node.role == Role::Server);
+            let vip = vip.and_then(|overlay| overlay.settings.get("interface"));
+            let flannel =
+                |section: &str| k3s.settings.get(section).and_then(|section| section.get("flannel-iface"));
+            [("kube-vip", vip), ("flannel", flannel("agent")), ("flannel", flannel("server"))]
+                .into_iter()
+                .filter_map(move |(who, setting)| Some((at, node, who, setting?)))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        for (at, node, who, setting) in wanted {
+            let Some(name) = setting.text() else { continue };
+            let made = (name.starts_with("tailscale") && node.overlay("tailscale").is_some()) || name == "lo";
+            let kernels = !self.kernel_names && is_kernels(name);
+            if made
+                || node.network.may_have(name) && !kernels
+                || !self.said.insert((setting.span.start, "interface"))
+            {
+                continue;
+            }
+            let known = node.network.names().join(", ");
+            let message = format!("{who} is to use the interface `{name}`, which {} has not", node.name);
+            let fault = Fault::error("interface", &setting.span, message).label("unknown");
+            let fault = fault.also(&both.name(at), "this node");
+            self.faults.push(fault.help(match kernels {
+                true => "cards are named by their place once udev has seen them, such as `enp1s0`: leave it out for the one with the default route".to_owned(),
+                false => format!("its `network` names {known}; leave it out for the one with the default route"),
+            }));
         }
     }
 

@@ -1,9 +1,11 @@
 //! Networks that must not overlap: of pods, of services, of the nodes, and Tailscale's.
 
 use super::{Both, Check};
+use crate::cluster::ip;
 use crate::cluster::settings::Setting;
 use crate::diag::{Fault, Span};
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What Tailscale gives its machines addresses from (RFC 6598's shared address space).
@@ -21,16 +23,13 @@ struct Range {
 impl Check<'_> {
     pub(super) fn ranges(&mut self, both: &Both<'_>) {
         let Some((_, node, k3s)) = both.members().next() else { return };
-        let setting = |name: &str, what: &str| {
-            let setting = k3s.settings.get(name)?;
-            let net = setting.text()?.parse().ok()?;
-            Some(Range { net, what: what.to_owned(), hosts: false, span: setting.span.clone() })
-        };
-        let mut ranges: Vec<Range> =
-            [setting("pod_cidr", "the pods"), setting("service_cidr", "the services")]
-                .into_iter()
-                .flatten()
-                .collect();
+        let mut ranges: Vec<Range> = Vec::new();
+        for (name, what) in [("pod_cidr", "the pods"), ("service_cidr", "the services")] {
+            let Some(setting) = k3s.settings.get(name) else { continue };
+            for net in ip::networks(setting.text().unwrap_or_default()) {
+                ranges.push(Range { net, what: what.to_owned(), hosts: false, span: setting.span.clone() });
+            }
+        }
         if let Some(overlay) = node.overlay("tailscale") {
             let net = TAILSCALE.parse().ok();
             ranges.extend(net.map(|net| Range {
@@ -40,11 +39,15 @@ impl Check<'_> {
                 span: overlay.span.clone(),
             }));
         }
+        let mut hosts = BTreeSet::new();
         for (at, node, _) in both.members() {
-            let Some(fixed) = &node.network.fixed else { continue };
-            let net = fixed.address.trunc();
-            // Nodes share networks: the first of each stands for all.
-            if !ranges.iter().any(|known| known.net == net && known.hosts) {
+            let links = node.network.links.iter().flat_map(|link| &link.addresses);
+            for address in node.network.fixed.iter().map(|fixed| &fixed.address).chain(links) {
+                let net = address.trunc();
+                // Nodes share networks: the first of each stands for all.
+                if ip::is_link_local(net.addr()) || !hosts.insert(net) {
+                    continue;
+                }
                 ranges.push(Range {
                     net,
                     what: format!("the network of {}", node.name),
@@ -54,9 +57,9 @@ impl Check<'_> {
             }
         }
         for (number, one) in ranges.iter().enumerate() {
-            for other in &ranges[..number] {
-                let hosts = one.hosts && other.hosts;
-                if hosts || !(one.net.contains(&other.net) || other.net.contains(&one.net)) {
+            // Networks of nodes stand behind all others.
+            for other in ranges[..number].iter().take_while(|other| !(one.hosts && other.hosts)) {
+                if !(one.net.contains(&other.net) || other.net.contains(&one.net)) {
                     continue;
                 }
                 let message =
@@ -71,12 +74,13 @@ impl Check<'_> {
             }
         }
         let dns = k3s.settings.get("cluster_dns");
-        let services = ranges.iter().find(|range| range.what == "the services");
-        if let (Some((dns, address)), Some(services)) = (dns.and_then(address), services)
-            && !services.net.contains(&address)
+        let all: Vec<&IpNet> =
+            ranges.iter().filter(|range| range.what == "the services").map(|range| &range.net).collect();
+        if let Some((dns, address)) = dns.and_then(address)
+            && !all.iter().any(|services| services.contains(&address))
         {
-            let message =
-                format!("the DNS service's address {address} is outside the services' {}", services.net);
+            let services = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let message = format!("the DNS service's address {address} is outside the services' {services}");
             let fault = Fault::error("cluster-dns", &dns.span, message).label("here");
             self.faults.push(fault.help("leave it out: k3s takes the tenth address of `service_cidr`"));
         }

@@ -1,12 +1,12 @@
 //! `network.interfaces`: every interface by itself.
 
 use super::{INTERFACE, Known};
-use crate::cluster::file::{InterfaceSection, NetworkSection, RouteSection, WifiSection};
-use crate::cluster::model::{BondMode, Interface, Link, LinkKind, Route, Wifi};
+use crate::cluster::file::{BondSection, InterfaceSection, NetworkSection, RouteSection, WifiSection};
+use crate::cluster::model::{BondMode, Bonding, Interface, Link, LinkKind, Route, Wifi};
 use crate::cluster::read::{Spanned, Text};
 use crate::cluster::settings::Reading;
 use crate::cluster::validate::{Check, DOMAIN, Rule};
-use crate::cluster::words;
+use crate::cluster::{ip, words};
 use crate::diag::{Fault, Span};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -42,6 +42,8 @@ impl Check<'_> {
             ("dns", section.dns.as_ref().and_then(|list| list.first()).map(|text| &text.span)),
             ("search", section.search.as_ref().and_then(|list| list.first()).map(|text| &text.span)),
             ("interface", section.interface.as_ref().map(|text| &text.span)),
+            ("mtu", section.mtu.as_ref().map(|word| &word.span)),
+            ("router_advertisements", section.router_advertisements.as_ref().map(|word| &word.span)),
             ("mac", section.mac.as_ref().map(|text| &text.span)),
         ];
         for (key, span) in spans.into_iter().filter_map(|(key, span)| Some((key, span?))) {
@@ -82,7 +84,18 @@ impl Check<'_> {
         }
         let search = section.search.iter().flatten().filter_map(|domain| self.word(domain, DOMAIN)).collect();
         let mtu = section.mtu.as_ref().map(|mtu| self.mtu(mtu, &addresses));
-        let link = Link { name: name.clone(), kind: kind?, dhcp, addresses, routes, dns, search, mtu };
+        let router_advertisements = section.router_advertisements.as_ref().map(|word| word.value);
+        let link = Link {
+            name: name.clone(),
+            kind: kind?,
+            dhcp,
+            addresses,
+            routes,
+            dns,
+            search,
+            mtu,
+            router_advertisements,
+        };
         // Whatever was wrong with it, others may speak of it: it is kept, and the faults end the work.
         debug_assert!(self.faults.len() >= before);
         Some(link)
@@ -114,8 +127,8 @@ impl Check<'_> {
             list.iter().flat_map(|list| &list.value).map(|text| text.value.clone()).collect()
         };
         if let Some(bond) = &section.bond {
-            let mode = bond.mode.as_ref().map_or(BondMode::ActiveBackup, |mode| mode.value);
-            return Some(LinkKind::Bond { interfaces: names(bond.interfaces.as_ref()), mode });
+            let bonding = self.bonding(bond);
+            return Some(LinkKind::Bond { interfaces: names(bond.interfaces.as_ref()), bonding });
         }
         if let Some(bridge) = &section.bridge {
             return Some(LinkKind::Bridge { interfaces: names(bridge.interfaces.as_ref()) });
@@ -143,10 +156,45 @@ impl Check<'_> {
                 known.macs.check(&mac, &text.span, self.faults);
                 Interface::Mac(mac)
             }
-            (None, Some(name)) => Interface::Name(self.word(name, INTERFACE)?),
-            (None, None) => Interface::Name(key.value.clone()),
+            (None, Some(name)) => {
+                let word = self.word(name, INTERFACE)?;
+                self.card(name);
+                Interface::Name(word)
+            }
+            (None, None) => {
+                self.card(key);
+                Interface::Name(key.value.clone())
+            }
         };
         Some(LinkKind::Ethernet(card))
+    }
+
+    fn bonding(&mut self, bond: &BondSection) -> Bonding {
+        let mode = bond.mode.as_ref().map_or(BondMode::ActiveBackup, |mode| mode.value);
+        let mut only = |key: &str, span: Option<&Span>, modes: &[BondMode]| {
+            let Some(span) = span.filter(|_| !modes.contains(&mode)) else { return };
+            let words: Vec<String> = modes.iter().map(|mode| format!("`mode: {mode}`")).collect();
+            let message = format!("`{key}` means nothing to a bond of mode {mode}");
+            let fault = Fault::error("bond", span, message).label("here");
+            self.faults.push(fault.help(format!("remove it, or write {}", words.join(" or "))));
+        };
+        // Which modes read them: Linux 6.12, Documentation/networking/bonding.rst.
+        only("lacp_rate", bond.lacp_rate.as_ref().map(|word| &word.span), &[BondMode::Lacp]);
+        let hashing = [BondMode::Lacp, BondMode::Xor, BondMode::TransmitLoad];
+        only("xmit_hash_policy", bond.xmit_hash_policy.as_ref().map(|word| &word.span), &hashing);
+        if let Some(miimon) = bond.miimon.as_ref().filter(|miimon| !(1..=60_000).contains(&miimon.value)) {
+            let message = format!("`miimon` is {} ms", miimon.value);
+            let fault = Fault::error("bond", &miimon.span, message).label("here");
+            self.faults.push(fault.help(
+                "it is from 1 to 60000, and usually 100: without it a cable that is pulled goes unnoticed",
+            ));
+        }
+        Bonding {
+            mode,
+            lacp_rate: bond.lacp_rate.as_ref().map(|word| word.value),
+            hash: bond.xmit_hash_policy.as_ref().map(|word| word.value),
+            miimon: bond.miimon.as_ref().map_or(100, |miimon| miimon.value),
+        }
     }
 
     fn wifi(&mut self, key: &Text, section: &InterfaceSection, wifi: &WifiSection) -> Option<Wifi> {
@@ -219,7 +267,7 @@ impl Check<'_> {
         let router = self.ip(via, "route")?;
         let network = match to.value.as_str() {
             "default" => everywhere(router),
-            text => match text.parse::<IpNet>() {
+            text => match ip::network(text) {
                 Ok(network) if network == network.trunc() => network,
                 Ok(network) => {
                     let message = format!("{network} is an address in the network {}", network.trunc());
@@ -253,7 +301,7 @@ impl Check<'_> {
         Some(Route { to: network, via: router, metric: section.metric.as_ref().map(|metric| metric.value) })
     }
 
-    fn mtu(&mut self, mtu: &Spanned<u32>, addresses: &[IpNet]) -> u32 {
+    pub(super) fn mtu(&mut self, mtu: &Spanned<u32>, addresses: &[IpNet]) -> u32 {
         let least = if addresses.iter().any(|address| address.addr().is_ipv6()) { IPV6_MTU } else { 68 };
         if !(least..=65_535).contains(&mtu.value) {
             let message = format!("an `mtu` of {} is not possible here", mtu.value);

@@ -1,7 +1,9 @@
 //! `network.interfaces`: what interfaces are to each other.
 
+use super::cards::fits;
 use crate::cluster::file::InterfaceSection;
-use crate::cluster::model::Link;
+use crate::cluster::ip;
+use crate::cluster::model::{Interface, Link, LinkKind};
 use crate::cluster::read::Text;
 use crate::cluster::validate::Check;
 use crate::diag::{Fault, Span, nearest};
@@ -60,7 +62,24 @@ impl Check<'_> {
             }
         }
         self.default_routes(all, links);
-        if links.len() == all.len() && links.iter().all(|link| !link.dhcp && link.addresses.is_empty()) {
+        self.patterns(all, links);
+        let own = |link: &Link| link.dhcp || link.router_advertisements == Some(true);
+        if links.len() == all.len()
+            && !links.iter().any(own)
+            && links.iter().any(|link| !link.addresses.is_empty())
+            && links.iter().flat_map(|link| &link.addresses).all(|address| ip::is_link_local(address.addr()))
+        {
+            let found = all.values().flat_map(|(_, section)| section.addresses.iter().flatten()).next();
+            let place = found.map_or(0..0, |text| text.span.clone());
+            let fault = Fault::error(
+                "address",
+                &place,
+                "the node has addresses of its links alone: no other network reaches it",
+            );
+            self.faults
+                .push(fault.label("link-local").help("add an address of your network, or `dhcp: true`"));
+        }
+        if links.len() == all.len() && links.iter().all(|link| !own(link) && link.addresses.is_empty()) {
             let place = all.values().next().map_or(0..0, |(place, _)| place.clone());
             let fault =
                 Fault::error("network", &place, "no interface has an address").label("the first of them");
@@ -129,6 +148,36 @@ impl Check<'_> {
                 let message = format!("`{name}` and `{other}` are the same {what}");
                 let fault = Fault::error("interface", place, message).label("this one");
                 self.faults.push(fault.also(&section.0, "and this one").help("keep one of the two"));
+            }
+        }
+    }
+
+    /// Patterns that take another interface's card, too: which of the two files of networkd counts is then a matter of their
+    /// names.
+    fn patterns(&mut self, all: &All, links: &[Link]) {
+        let name = |link: &Link| match &link.kind {
+            LinkKind::Ethernet(Interface::Name(name)) => Some(name.clone()),
+            LinkKind::Wifi(wifi) => Some(wifi.interface.clone()),
+            _ => None,
+        };
+        let named: Vec<(&Link, String)> = links.iter().filter_map(|link| Some((link, name(link)?))).collect();
+        for (at, (one, pattern)) in named.iter().enumerate() {
+            for (number, (other, name)) in named.iter().enumerate() {
+                let wide = pattern.contains(['*', '?', '[']);
+                let taken = fits(pattern, name) || fits(pattern, &name.replace('*', "1"));
+                // One text is told as one card; of two patterns that take each other the first is told.
+                if at == number || !wide || !taken || pattern == name || number < at && fits(name, pattern) {
+                    continue;
+                }
+                let (Some((place, _)), Some((second, _))) = (all.get(&one.name), all.get(&other.name)) else {
+                    continue;
+                };
+                let message = format!("`{pattern}` of `{}` fits the card of `{}`, too", one.name, other.name);
+                let fault = Fault::error("interface", place, message)
+                    .label("this pattern")
+                    .also(second, "and this card");
+                self.faults
+                    .push(fault.help("write a pattern that leaves the other's out, or tell both by `mac`"));
             }
         }
     }

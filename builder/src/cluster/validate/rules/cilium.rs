@@ -3,7 +3,6 @@
 use super::{Told, field};
 use crate::cluster::settings::Setting;
 use crate::diag::Fault;
-use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// The addresses of a block, and where it is written.
@@ -53,7 +52,8 @@ fn addresses(block: &Setting) -> Result<(IpAddr, IpAddr), (&Setting, &'static st
         let setting = field(block, name)?;
         Some((setting, setting.text()?.parse::<IpAddr>().ok()?))
     };
-    let cidr = field(block, "cidr").and_then(|cidr| Some((cidr, cidr.text()?.parse::<IpNet>().ok()?)));
+    let cidr =
+        field(block, "cidr").and_then(|cidr| Some((cidr, crate::cluster::ip::network(cidr.text()?).ok()?)));
     match (cidr, address("start"), address("stop")) {
         (Some((_, net)), None, None) => Ok((net.network(), net.broadcast())),
         (Some((place, _)), ..) => Err((place, "has both a `cidr` and a `start` or `stop`")),

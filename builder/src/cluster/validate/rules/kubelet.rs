@@ -2,6 +2,7 @@
 //! pkg/kubelet/eviction/helpers.go, cmd/kubelet/app/server.go).
 
 use super::Told;
+use crate::cluster::ip;
 use crate::cluster::settings::{Setting, is_quantity, is_zero};
 use crate::diag::Fault;
 use ipnet::IpNet;
@@ -77,7 +78,7 @@ fn pods(told: &Told<'_>, faults: &mut Vec<Fault>) {
     });
     let given = told.given("max_pods").and_then(|pods| Some((pods, pods.integer()?)));
     let Some((setting, wanted)) = given.or(argument) else { return };
-    let net = k3s.settings.get("pod_cidr").and_then(|cidr| cidr.text()?.parse::<IpNet>().ok());
+    let net = k3s.settings.get("pod_cidr").and_then(|cidr| ip::networks(cidr.text()?).into_iter().next());
     let (bits, mask, flags): (u32, u32, _) = match net {
         Some(IpNet::V6(_)) => (128, 64, ["node-cidr-mask-size=", "node-cidr-mask-size-ipv6="]),
         _ => (32, 24, ["node-cidr-mask-size=", "node-cidr-mask-size-ipv4="]),

@@ -39,7 +39,16 @@ impl Check<'_> {
         {
             let name = named(file, at + 1);
             if let Some(place) = file.get("path").and_then(Yaml::scalar) {
-                placed(&name, place, &around.mounts, &mut said);
+                if let Some((message, help)) = placed(place, &around.mounts) {
+                    said.error(format!("{name}: {message}"), help);
+                } else if PASSING.iter().any(|passing| below(place, passing)) {
+                    said.warning(
+                        format!(
+                            "{name}: what is there goes with the first restart, and cloud-init writes it once"
+                        ),
+                        "take a place below /etc or /var, or write it with `bootcmd` at every boot",
+                    );
+                }
             }
             let deferred = file.get("defer").is_some_and(|defer| {
                 defer.scalar().is_some_and(|word| {
@@ -71,21 +80,18 @@ impl Check<'_> {
     }
 }
 
-fn placed(name: &str, path: &str, mounts: &BTreeSet<&str>, said: &mut Said<'_>) {
-    let below =
-        |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1);
-    let mounted = mounts.iter().any(|place| below(place));
-    if !mounted && !WRITABLE.iter().any(|place| below(place)) || LINKS.iter().any(|place| below(place)) {
-        said.error(
-            format!("{name}: a Kiln image can't be written to there: its root is read-only"),
-            format!("it can below {}; else this file is lost, and all behind it", WRITABLE.join(", ")),
-        );
-    } else if PASSING.iter().any(|place| below(place)) {
-        said.warning(
-            format!("{name}: what is there goes with the first restart, and cloud-init writes it once"),
-            "take a place below /etc or /var, or write it with `bootcmd` at every boot",
-        );
-    }
+/// Why nothing can be written to that place of a Kiln image, and the way out.
+pub(in super::super) fn placed(path: &str, mounts: &BTreeSet<&str>) -> Option<(&'static str, String)> {
+    let mounted = mounts.iter().any(|place| below(path, place));
+    let fits = mounted || WRITABLE.iter().any(|place| below(path, place));
+    (!fits || LINKS.iter().any(|place| below(path, place))).then(|| {
+        let help = format!("it can below {}; else this file is lost, and all behind it", WRITABLE.join(", "));
+        ("a Kiln image can't be written to there: its root is read-only", help)
+    })
+}
+
+fn below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
 }
 
 /// The accounts that a cloud-config makes, in their order; groups of its own are made before any.

@@ -2,7 +2,7 @@
 
 use super::Said;
 use crate::cluster::user_data::{Kind, Yaml, find};
-use crate::cluster::words;
+use crate::cluster::words::zones::{self, Zone};
 
 /// Keys, and what cloud-init 25.1.4 takes there (`schema-cloud-config-v1.json`).
 const KINDS: [(&str, Kind, &str); 13] = [
@@ -51,13 +51,15 @@ pub(super) fn all(entries: &[(Yaml, Yaml)], said: &mut Said<'_>) {
             }
         }
     }
-    if let Some(zone) = find(entries, "timezone").and_then(Yaml::scalar)
-        && let Err(reason) = words::time_zone(zone)
-    {
-        said.error(
-            format!("{zone:?} is not a time zone: {reason}"),
-            "write it as the tz database does, such as `Europe/Berlin`",
-        );
+    if let Some(zone) = find(entries, "timezone").and_then(Yaml::scalar) {
+        let help = match zones::zone(zone) {
+            Some(Zone::Known) => None,
+            Some(Zone::Legacy(now)) => Some(format!("write `{now}`, which it is now called")),
+            None => Some("write it as the tz database does, such as `Europe/Berlin`".to_owned()),
+        };
+        if let Some(help) = help {
+            said.error(format!("the package tzdata has no time zone `{zone}`"), help);
+        }
     }
     for (at, file) in find(entries, "write_files").map(Yaml::items).unwrap_or_default().iter().enumerate() {
         written(file, at + 1, said);
