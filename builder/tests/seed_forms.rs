@@ -348,7 +348,7 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-const SECRET: &str = "apiVersion: kiln/v1\ncluster: {name: p, endpoint: 10.0.0.1}\noverlays: [./mine]\n\
+const SECRET: &str = "apiVersion: kiln/v1\ncluster: {name: p, endpoint: 10.0.0.1}\noverlays: [{name: ./mine, value: {secret: x}}]\n\
     users: [{name: ops, ssh_keys: [KEY]}]\nnodes: [{name: one, network: {interfaces: {wlan0: {dhcp: true, wifi: {ssid: SSID}}}}}]\n";
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 ";
 
@@ -359,7 +359,7 @@ fn around(folder: &Path, (comment, ssid): (&str, &str)) -> Cluster {
     written(
         &folder.join("mine"),
         "overlay.yaml",
-        "settings: {value: {type: secret, default: {secret: x}}}\nseed:\n- {path: /etc/raw}\n- {path: /etc/it.yaml}\n",
+        "settings: {value: {type: secret, required: true}}\nseed:\n- {path: /etc/raw}\n- {path: /etc/it.yaml}\n",
     );
     written(&mine, "raw.j2", "{{ overlay.value | verbatim }}");
     written(&mine, "it.yaml.j2", "value: {{ overlay.value }}\n");

@@ -240,7 +240,7 @@ pub fn page() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{ENDED, HOLE, PINS, RETIRED, flux_is_not_shipped};
 
     fn against(overlay: &str, release: &str) -> Vec<&'static str> {
         let pins = PINS.iter().filter(|pin| pin.overlay == overlay);
