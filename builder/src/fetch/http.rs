@@ -2,11 +2,14 @@
 
 use super::mirrors::Location;
 use super::names::Remembering;
+use super::proxy::{Proxied, apt};
+use super::trust;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, http};
+use ureq::tls::TlsConfig;
+use ureq::{Agent, Proxy, http};
 
 /// How long servers are waited for.
 #[derive(Debug, Clone, Copy)]
@@ -63,11 +66,17 @@ pub(super) struct Answer {
     pub(super) bytes: Box<dyn Read>,
 }
 
+/// The host's apt configuration.
+const APT: &str = "/etc/apt";
+
 /// Asks servers, with the proxy that `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` give, in
-/// capitals or not. A proxy is asked with CONNECT, for http as well: one that allows it for port 443 alone
-/// refuses plain http mirrors; name an https one then.
+/// capitals or not; where they give none, with apt's.
 #[derive(Debug, Clone)]
-pub(super) struct Client(Agent);
+pub(super) struct Client {
+    agent: Agent,
+    /// apt's proxies for http and https.
+    apt: [Option<Proxy>; 2],
+}
 
 impl Client {
     pub(super) fn new(patience: Patience) -> Self {
@@ -78,9 +87,19 @@ impl Client {
             .timeout_recv_response(Some(patience.timeout))
             .timeout_per_read(Some(patience.timeout))
             .max_idle_connections_per_host(8)
+            .tls_config(
+                TlsConfig::builder()
+                    .root_certs(trust::roots(|name| std::env::var_os(name).map(PathBuf::from)))
+                    .build(),
+            )
             .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self(Agent::with_parts(config, DefaultConnector::default(), Remembering::default()))
+        let apt = match config.proxy() {
+            Some(_) => [None, None],
+            None => apt::proxies(Path::new(APT)).map(|address| Proxy::new(&address?).ok()),
+        };
+        let agent = Agent::with_parts(config, Proxied::default(), Remembering::default());
+        Self { agent, apt }
     }
 
     /// Asks `location` for its bytes from offset `from` on.
@@ -105,7 +124,11 @@ impl Client {
     fn get_http(&self, address: &str, from: u64) -> Result<Answer, Fault> {
         // Nobody vouches for what an answer over plain http leads to.
         let secure = address.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        let mut request = self.0.get(address).config().https_only(secure).build();
+        let mut config = self.agent.get(address).config().https_only(secure);
+        if let Some(proxy) = self.apt[usize::from(secure)].clone().filter(|_| !is_here(address)) {
+            config = config.proxy(Some(proxy));
+        }
+        let mut request = config.build();
         if from > 0 {
             request = request.header(http::header::RANGE, format!("bytes={from}-"));
         }
@@ -128,6 +151,15 @@ impl Client {
         let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
         Ok(Answer { from: starts_at, length, bytes: Box::new(response.into_body().into_reader()) })
     }
+}
+
+/// Whether an address is of this machine, which is asked without a proxy.
+fn is_here(address: &str) -> bool {
+    let uri = address.parse::<http::Uri>().ok();
+    uri.as_ref().and_then(http::Uri::host).is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// The first byte of `Content-Range: bytes 5-9/10` (RFC 9110 §14.4).
@@ -153,6 +185,11 @@ fn fault_of(fault: &ureq::Error) -> Fault {
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
                 Fault::Unreachable("there is no way to it from here".to_owned())
             }
+            _ if text.contains("UnknownIssuer") => Fault::Lasting(
+                "its certificate is by an authority that this machine does not trust: add the authority to the machine's \
+                 (update-ca-certificates), or name its file in SSL_CERT_FILE"
+                    .to_owned(),
+            ),
             _ => Fault::Passing(text),
         },
         ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Fault::Passing(text),

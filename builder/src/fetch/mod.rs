@@ -5,8 +5,10 @@ pub mod download;
 pub mod http;
 pub mod mirrors;
 mod names;
+mod proxy;
 #[cfg(test)]
 pub(crate) mod server;
+mod trust;
 
 /// Told how a download goes; the command line draws it.
 pub trait Progress: Sync {

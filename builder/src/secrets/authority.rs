@@ -77,6 +77,37 @@ pub(super) fn fingerprint(bundle: &str, what: &str) -> Result<Sha256, Error> {
     Ok(Sha256::of(&certificates(bundle, what)?[0]))
 }
 
+/// From when to when all certificates of a bundle are valid, seconds since 1970.
+pub(super) fn validity(bundle: &str, what: &str) -> Result<(i64, i64), Error> {
+    let mut both = (i64::MIN, i64::MAX);
+    for der in certificates(bundle, what)? {
+        let wrong = || Error::Certificate { what: what.to_owned(), reason: "it has no dates".to_owned() };
+        let (from, until) = names(&der).and_then(|names| dates(names.validity)).ok_or_else(wrong)?;
+        both = (both.0.max(from), both.1.min(until));
+    }
+    Ok(both)
+}
+
+/// RFC 5280 §4.1.2.5: two times.
+fn dates(validity: &[u8]) -> Option<(i64, i64)> {
+    let (from_tag, from, rest) = item(validity)?;
+    let (until_tag, until, _) = item(rest)?;
+    Some((date(from_tag, from)?, date(until_tag, until)?))
+}
+
+/// UTCTime (two digits for the year, from 1950 on) or GeneralizedTime, both in seconds and Zulu (RFC 5280 §4.1.2.5.1 f.).
+fn date(tag: u8, text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    let text = match (tag, text.len()) {
+        (0x17, 12) if text < "50" => format!("20{text}"),
+        (0x17, 12) => format!("19{text}"),
+        (0x18, 14) => text.to_owned(),
+        _ => return None,
+    };
+    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
 /// The DER of each certificate of a PEM bundle (RFC 7468 §5); at least one.
 fn certificates(bundle: &str, what: &str) -> Result<Vec<Vec<u8>>, Error> {
     let wrong = |reason: &str| Error::Certificate { what: what.to_owned(), reason: reason.to_owned() };
@@ -108,6 +139,7 @@ fn root(certificates: &[Vec<u8>]) -> Option<&[u8]> {
 struct Names<'a> {
     issuer: &'a [u8],
     subject: &'a [u8],
+    validity: &'a [u8],
 }
 
 /// RFC 5280 §4.1: Certificate is a sequence whose first item is one of: [0] version, serial number, algorithm,
@@ -122,9 +154,9 @@ fn names(der: &[u8]) -> Option<Names<'_>> {
     let (_, _, rest) = item(rest)?;
     let (_, _, rest) = item(rest)?;
     let (_, issuer, rest) = item(rest)?;
-    let (_, _, rest) = item(rest)?;
+    let (_, validity, rest) = item(rest)?;
     let (_, subject, _) = item(rest)?;
-    Some(Names { issuer, subject })
+    Some(Names { issuer, subject, validity })
 }
 
 /// Tag, content and what follows (X.690 §8.1).

@@ -17,6 +17,21 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// An authority is not valid now.
+    #[error(
+        "the certificate authority {what} is valid from {from} until {until}, and the clock of this machine says {now}: set the clock, \
+         or make new authorities with `kiln secrets rotate`"
+    )]
+    Ended {
+        /// The authority.
+        what: &'static str,
+        /// When it begins.
+        from: String,
+        /// When it ends.
+        until: String,
+        /// The time here.
+        now: String,
+    },
     /// There is no secrets file.
     #[error("{} is not there yet: `kiln secrets init` makes it", path.display())]
     NotThere {

@@ -35,9 +35,12 @@ fn failed<E: Display>(what: &'static str) -> impl Fn(E) -> Error {
     move |reason| Error::Make { what, reason: reason.to_string() }
 }
 
+/// 2026-01-01T00:00:00Z: no clock is right that says less.
+const BEGINNING: i64 = 1_767_225_600;
+
 /// Now, in whole seconds.
 #[expect(clippy::disallowed_methods, reason = "the date of a secret; builds read it from the encrypted file")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_second(i64::try_from(since.as_secs()).unwrap_or_default()).unwrap_or_default()
 }
@@ -92,6 +95,11 @@ pub(super) fn authorities() -> Result<BTreeMap<Authority, Certified>, Error> {
 fn certified(authority: Authority) -> Result<Certified, Error> {
     let what = "a certificate authority";
     let now = now();
+    // A certificate of 1970 is one that ended before any node was built.
+    if now.as_second() < BEGINNING {
+        let reason = format!("the clock of this machine says {now}: set it first");
+        return Err(Error::Make { what, reason });
+    }
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed(what))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -114,6 +114,35 @@ impl Secrets {
     pub fn certificate(&self, authority: Authority) -> Result<&str, Error> {
         self.certified(authority).map(|certified| certified.certificate.as_str())
     }
+    /// Refuses authorities that are not valid today: k3s would start, and nothing would talk to it. Gives a warning for
+    /// those that end within a year.
+    pub fn check_validity(&self) -> Result<Option<String>, Error> {
+        self.check_validity_at(make::now().as_second())
+    }
+
+    fn check_validity_at(&self, now: i64) -> Result<Option<String>, Error> {
+        let date = |secs| {
+            jiff::Timestamp::from_second(secs).map_or_else(|_| "never".to_owned(), |at| at.to_string())
+        };
+        let mut first = i64::MAX;
+        for (authority, made) in &self.document.authorities {
+            let (from, until) = authority::validity(&made.certificate, authority.name())?;
+            if now < from || now > until {
+                return Err(Error::Ended {
+                    what: authority.name(),
+                    from: date(from),
+                    until: date(until),
+                    now: date(now),
+                });
+            }
+            first = first.min(until);
+        }
+        let soon = first.saturating_sub(now) < 365 * 86_400;
+        Ok(soon.then(|| {
+            let until = date(first);
+            format!("an authority of the cluster ends on {until}: `kiln secrets rotate` makes new ones, and says what that means")
+        }))
+    }
     /// The key of an authority, PEM.
     pub fn authority_key(&self, authority: Authority) -> Result<&Secret, Error> {
         self.certified(authority).map(|certified| &certified.key.0)

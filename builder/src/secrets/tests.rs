@@ -32,6 +32,24 @@ fn written(place: &Place, identities: &Identities) -> Secrets {
 }
 
 #[test]
+fn authorities_count_within_their_dates_only() {
+    const YEAR: i64 = 365 * 86_400;
+    let secrets = Secrets::make(CLUSTER, "home").unwrap();
+    let (_, until) =
+        super::authority::validity(secrets.certificate(Authority::Server).unwrap(), "server-ca").unwrap();
+    assert_eq!(secrets.check_validity().unwrap(), None);
+    assert_eq!(secrets.check_validity_at(until - 2 * YEAR).unwrap(), None);
+    let warning = secrets.check_validity_at(until - YEAR / 2).unwrap().unwrap();
+    assert!(warning.contains("ends on 20") && warning.contains("kiln secrets rotate"), "{warning}");
+    // After it, and by a clock that begins in 1970.
+    for wrong in [until + 1, 0] {
+        let error = secrets.check_validity_at(wrong).unwrap_err();
+        assert!(matches!(error, Error::Ended { .. }), "{error}");
+        assert!(error.to_string().contains("-ca is valid from 20"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_written_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let (place, identities) = (place(folder.path()), identity());

@@ -70,9 +70,9 @@ pub struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     /// The inputs of the named nodes, of all when none is named.
-    pub fn new(site: &'a Site, lock: &Lock, names: &[String]) -> anyhow::Result<Self> {
+    pub fn new((site, ui): (&'a Site, &Ui), lock: &Lock, names: &[String]) -> anyhow::Result<Self> {
         let nodes = site.nodes(names)?;
-        let vault = site.vault()?;
+        let vault = site.vault(ui)?;
         let gathered = inputs::gather((&site.cluster, &nodes), lock, &program()?, &vault)?;
         Ok(Self { nodes, gathered, vault })
     }
@@ -135,7 +135,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if let Some(date) = source_date_epoch()? {
         lock.source_date = date;
     }
-    let mut prepared = Prepared::new(&site, &lock, &args.nodes)?;
+    let mut prepared = Prepared::new((&site, ui), &lock, &args.nodes)?;
     prepared.say_founding(&site, ui);
     let forms = forms(&args.format);
     if !forms.is_empty() {

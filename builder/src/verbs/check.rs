@@ -18,6 +18,22 @@ pub struct Args {
     file: FileArg,
 }
 
+/// What the cluster's own secrets have to say, where a key that opens them is at hand: who can't open them is not told what
+/// only they know, and whatever else is wrong with them is said when they are needed.
+fn secrets(cluster: &Cluster, path: &Path, ui: &Ui) -> anyhow::Result<()> {
+    let place = Place::of(&cluster.secrets, path.parent().unwrap_or(Path::new("")));
+    let opened =
+        Identities::find(|name| std::env::var_os(name)).and_then(|keys| Secrets::open(&place, &keys));
+    let Ok(secrets) = opened else { return Ok(()) };
+    if let Some(warning) = secrets.check_validity()? {
+        ui.warn(warning);
+    }
+    if let Some(turns) = secrets.founded().and_then(|founded| founding::turns(cluster, founded.servers)) {
+        ui.say(turns);
+    }
+    Ok(())
+}
+
 /// Prints one line when the file is sound; faults are the error. With `--json`, a list of faults either way.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let path = args.file.file.as_deref().unwrap_or(Path::new(FILE_NAME));
@@ -29,16 +45,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     if lost.has_errors() {
         return Err(cluster::Error::Faults(lost).into());
     }
-    // Who can't open the secrets is not told what only they know.
-    let known = || {
-        let place = Place::of(&loaded.cluster.secrets, path.parent().unwrap_or(Path::new("")));
-        let identities = Identities::find(|name| std::env::var_os(name)).ok()?;
-        let secrets = Secrets::open(&place, &identities).ok()?;
-        founding::turns(&loaded.cluster, secrets.founded()?.servers)
-    };
-    if let Some(turns) = known() {
-        ui.say(turns);
-    }
+    secrets(&loaded.cluster, path, ui)?;
     let write = if ui.json() {
         ui.print_json(&diag::json([&loaded.warnings]))
     } else {

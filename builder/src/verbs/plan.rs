@@ -55,7 +55,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             site.lock_path.display()
         );
     };
-    let prepared = Prepared::new(&site, &lock, &args.nodes)?;
+    let prepared = Prepared::new((&site, ui), &lock, &args.nodes)?;
     prepared.say_founding(&site, ui);
     let plan = prepared.plan(&cache, &args.output, args.fresh)?;
     if ui.json() {

@@ -61,7 +61,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let mut site = Site::open(&args.file, ui)?;
     site.found(args.found.as_deref())?;
     let nodes = site.nodes(&args.nodes)?;
-    let vault = site.vault()?;
+    let vault = site.vault(ui)?;
     let time = Timestamp { secs: time(&site)?, nanos: 0 };
     // Whatever is wrong with any of them is said before one is written.
     let mut made = Vec::new();

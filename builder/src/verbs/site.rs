@@ -207,13 +207,16 @@ impl Site {
     }
 
     /// What gives out the secrets that the cluster file refers to.
-    pub fn vault(&self) -> anyhow::Result<Arc<dyn Vault>> {
+    pub fn vault(&self, ui: &Ui) -> anyhow::Result<Arc<dyn Vault>> {
         let identities = Identities::find(|name| std::env::var_os(name))?;
         let place = Place::of(&self.cluster.secrets, &self.folder);
         let (id, name) = (self.cluster.id, &self.cluster.name);
         let own = match Secrets::open(&place, &identities) {
             Ok(secrets) => {
                 secrets.check_cluster(id, name, &place)?;
+                if let Some(warning) = secrets.check_validity()? {
+                    ui.warn(warning);
+                }
                 Ok(secrets)
             }
             // A cluster that asks for none needs none.
