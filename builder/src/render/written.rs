@@ -142,9 +142,9 @@ nodes:
     #[test]
     fn the_users_files_are_looked_at_whatever_they_are_called() {
         let found = found(
-            "#cloud-config\nwrite_files:\n  - path: /srv/../srv//data/x\n  - path: /var/srv/data/y\n  - path: /srv/database\n",
+            "#cloud-config\nwrite_files:\n  - path: /srv/data/x\n  - path: /var/srv/data/y\n  - path: /srv/database\n",
         );
-        assert_eq!(found[1], ["/srv/../srv//data/x /srv/data", "/var/srv/data/y /srv/data"]);
+        assert_eq!(found[1], ["/srv/data/x /srv/data", "/var/srv/data/y /srv/data"]);
     }
 
     /// cloud-init ends at the first file that it can't write, which only a user's can be.
@@ -157,19 +157,19 @@ overlays: [iscsi-initiator]
 user_data: ./own.yaml
 nodes:
   - name: n1
-    network: { interfaces: { lan: { interface: enp1s0, dhcp: true }, br0: { bridge: [other], dhcp: true }, other: { interface: enp2s0 } } }
+    network: { interfaces: { lan: { interface: enp1s0, dhcp: true }, br0: { bridge: { interfaces: [other] }, dhcp: true }, other: { interface: enp2s0 } } }
 ";
         let folder = tempfile::tempdir().unwrap();
-        let own = "#cloud-config\nwrite_files:\n  - { path: /proc/nothing, content: a }\n";
+        let own = "#cloud-config\nwrite_files:\n  - { path: /etc/of-the-user, content: a }\n";
         std::fs::write(folder.path().join("own.yaml"), own).unwrap();
         let loaded = parse(CLUSTER.as_bytes(), Path::new("cluster.yaml"), folder.path()).unwrap();
         let vault: Arc<dyn Vault> = Arc::new(NoVault);
         let seed = seed(&loaded.cluster, &loaded.cluster.nodes[0], &vault).unwrap();
         let paths = seed.user_data.lines().filter_map(|line| line.trim().strip_prefix("- path: "));
         let kinds: Vec<usize> = paths
-            .map(|path| match path {
-                _ if path.starts_with("/etc/systemd/network/") => 0,
-                "/proc/nothing" => 2,
+            .map(|path| match path.trim_matches('"') {
+                path if path.starts_with("/etc/systemd/network/") => 0,
+                "/etc/of-the-user" => 2,
                 _ => 1,
             })
             .collect();

@@ -89,7 +89,7 @@ fn full(place: &Path, mountinfo: &str) -> Option<String> {
 /// What is mounted at that place, last of all (proc_pid_mountinfo(5): the source is the second word behind the hyphen).
 fn source(mountinfo: &str, place: &Path) -> Option<String> {
     let is_there = |line: &&str| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == place);
-    let line = mountinfo.lines().filter(is_there).last()?;
+    let line = mountinfo.lines().rfind(is_there)?;
     line.split(" - ").nth(1)?.split(' ').nth(1).map(str::to_owned)
 }
 

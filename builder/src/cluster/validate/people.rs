@@ -123,9 +123,7 @@ impl Check<'_> {
             } else if by.name.is_empty() {
                 (
                     format!("{in_file}`groups` makes the group `{name}` before the user `{name}`"),
-                    format!(
-                        "remove it from `groups`: it is made with the user; else `useradd` refuses, and nobody can log in"
-                    ),
+                    "remove it from `groups`: it is made with the user; else `useradd` refuses, and nobody can log in".to_owned(),
                 )
             } else {
                 (

@@ -146,7 +146,7 @@ impl Check<'_> {
                     "write files and commands instead (`write_files`, `runcmd`)",
                 );
             } else if !READ.contains(&key) {
-                let near = nearest(key, READ.into_iter());
+                let near = nearest(key, READ);
                 let help = near.map_or_else(
                     || "cloud-init ignores it: remove it".to_owned(),
                     |near| format!("did you mean `{near}`?"),

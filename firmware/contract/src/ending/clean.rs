@@ -50,7 +50,7 @@ fn by_words(text: &str) -> String {
         next = match next {
             Next::Until(quote, marked) => {
                 let closed = end == Some(quote);
-                if !marked && !(word.is_empty() && closed) {
+                if !(marked || word.is_empty() && closed) {
                     cleaned.push_str(HIDDEN);
                 }
                 if !closed {

@@ -146,7 +146,7 @@ mod tests {
 
     /// What an encrypted volume looks like.
     fn noise(at: u64) -> u8 {
-        (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8
+        (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).to_le_bytes()[0]
     }
 
     const GIB: u64 = 1 << 30;

@@ -36,7 +36,7 @@ fn noise(length: u64) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        (state >> 33) as u8
+        (state >> 33).to_le_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
 }
@@ -292,7 +292,8 @@ fn no_half_wiped_disk_is_blank() {
 #[test]
 fn what_is_empty_is_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let empty: [(&str, fn(&Path)); 4] = [
+    type Wipe = fn(&Path);
+    let empty: [(&str, Wipe); 4] = [
         ("zeros", |_| ()),
         ("ones", |disk| put(disk, 0, &vec![0xff; usize::try_from(SIZE).unwrap()])),
         ("ones behind zeros", |disk| put(disk, 100 * MIB, &vec![0xff; 250 << 20])),
