@@ -31,7 +31,8 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
         command.args(words.split(' ')).current_dir(self.0.path()).env_clear().env("HOME", self.path("home"));
         let output = command.output().expect("kiln ran");
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
         assert_eq!(output.status.code(), Some(status), "kiln {words}: {text}");
         text
     }
@@ -41,7 +42,8 @@ impl Site {
         let user_data = read(&self.path(&format!("dist/{node}/seed/user-data")));
         let document: serde_json::Value = serde_saphyr::from_str(&user_data).expect("YAML");
         let files = document["write_files"].as_array().expect("files");
-        let join = files.iter().find(|file| file["path"] == "/etc/kiln/join.json").expect("the join document");
+        let join =
+            files.iter().find(|file| file["path"] == "/etc/kiln/join.json").expect("the join document");
         let join: serde_json::Value =
             serde_json::from_str(join["content"].as_str().expect("text")).expect("JSON");
         join["store"]["found"] == true
@@ -52,10 +54,15 @@ impl Site {
 fn the_word_is_in_seeds_until_the_cluster_exists() {
     let site = Site::new();
     let said = site.kiln("seed -o dist", 0);
-    assert!(said.contains("s1 has the founding word: with an empty datastore it begins the cluster."), "{said}");
+    assert!(
+        said.contains("s1 has the founding word: with an empty datastore it begins the cluster."),
+        "{said}"
+    );
     assert!(site.founds("s1"));
 
-    assert!(site.kiln("cluster founded", 0).contains("cluster home exists: builds leave the founding word out"));
+    assert!(
+        site.kiln("cluster founded", 0).contains("cluster home exists: builds leave the founding word out")
+    );
     assert!(site.kiln("cluster founded", 0).contains("cluster home was known to exist"));
     let said = site.kiln("seed -o dist", 0);
     assert!(said.contains("s1 has no founding word, since the cluster exists"), "{said}");
@@ -86,7 +93,10 @@ fn a_cluster_that_grows_is_told_what_becomes_of_its_datastore() {
     site.kiln("seed -o dist", 0);
     assert!(["s1", "s2", "s3"].iter().all(|node| !site.founds(node)));
     let said = site.kiln("seed --found s2 -o dist", 1);
-    assert!(said.contains("s2 can't begin the cluster: the first server of the cluster file is s1"), "{said}");
+    assert!(
+        said.contains("s2 can't begin the cluster: the first server of the cluster file is s1"),
+        "{said}"
+    );
 }
 
 #[test]

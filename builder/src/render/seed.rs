@@ -40,6 +40,8 @@ pub struct Seed {
     pub private_network: bool,
     /// Files of the user's own are in `user-data`, and what is in those is not known.
     pub own_user_data: bool,
+    /// A user's password is in `user-data` as a hash, which whoever reads it may try words against.
+    pub password_hashes: bool,
     /// What Kiln's own helper reads, at [`handoff::PATH`].
     pub handoff: Handoff,
     /// What the node's own report compares its addresses with, at [`addresses::PATH`].
@@ -50,7 +52,8 @@ impl Seed {
     /// Whether any secret is in it.
     pub fn is_private(&self) -> bool {
         let chap = self.handoff.credentials.is_some();
-        self.public_user_data.is_some() || self.private_network || self.own_user_data || chap
+        let written = self.own_user_data || self.password_hashes;
+        self.public_user_data.is_some() || self.private_network || written || chap
     }
 }
 
@@ -141,6 +144,7 @@ impl Documents {
             network_config: network::config(node, target, vault)?,
             private_network: target == Target::Stock && password,
             own_user_data: !node.user_data.is_empty(),
+            password_hashes: node.users.iter().any(|user| user.password_hash.is_some()),
             handoff: handoff(cluster, node)?,
             addresses: addresses(node),
         })

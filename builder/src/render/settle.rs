@@ -156,4 +156,13 @@ nodes:
         }
         assert!(!seeds(&cluster, "open")[0].is_private());
     }
+
+    /// A hash of a password is for nobody's eyes, in images as in user-data.
+    #[test]
+    fn hashes_of_passwords_are_private() {
+        let user = "users: [{ name: ops, password_hash: $y$j9T$abc$def }]\n";
+        let text = CLUSTER.replace("overlays: [iscsi-init", &format!("{user}overlays: [iscsi-init"));
+        let cluster = parse(text.as_bytes(), Path::new("cluster.yaml"), Path::new("")).unwrap().cluster;
+        assert!(seeds(&cluster, "open").iter().all(Seed::is_private));
+    }
 }

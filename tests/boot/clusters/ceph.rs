@@ -4,6 +4,7 @@
 use super::{Lab, MANIFESTS, ceph, is_sound, joined, kind, listed, object};
 use crate::cable::{Node, expect, healthy};
 use crate::disks::{content, data, folder};
+use kiln_contract::manifest::FOLDER;
 use kiln_qemu::{Bus, Disk, Link};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -66,14 +67,13 @@ fn ha_ceph_comes_up() {
     let same = format!("bash -c '{same}'");
     assert_eq!(first.ask(&same), second.ask(&same), "two servers with other authorities");
 
-    assert_eq!(
-        listed(&first, MANIFESTS),
-        ["cilium", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync", "kube-vip"]
-            .map(|name| { format!("{} {name}.yaml", if name == "flux-secrets" { "600" } else { "644" }) })
-    );
+    // What is kept in force is in k3s' folder; all else the first server makes once.
+    assert_eq!(listed(&first, MANIFESTS), ["644 kube-vip.yaml"]);
+    let documents = ["cilium", "flux-namespace", "flux-operator", "flux-secrets", "flux-sync"];
+    assert_eq!(listed(&first, FOLDER), documents.map(|name| format!("600 {name}.json")));
     let vip = first.ask(&format!("sudo grep -c 'value: \"\\?10.11.80.100' {MANIFESTS}/kube-vip.yaml"));
     assert_eq!(vip.trim(), "1");
-    assert_eq!(second.ask(&format!("sudo ls {MANIFESTS} 2>/dev/null || true")), "");
+    assert_eq!(second.ask(&format!("sudo ls {MANIFESTS} {FOLDER} 2>/dev/null || true")), "");
     for node in [&first, &second] {
         is_sound(node);
         node.ask("for module in ceph nbd rbd vxlan xt_socket; do grep -q ^$module' ' /proc/modules || exit 1; done; sudo /usr/sbin/lvm version > /dev/null; lsblk -no NAME,MOUNTPOINTS /dev/nvme?n1");

@@ -4,6 +4,7 @@
 use super::{MANIFESTS, is_sound, joined, listed, object, pi, until};
 use crate::cable::{Node, expect, healthy, settled};
 use crate::disks::{data, folder};
+use kiln_contract::manifest::FOLDER;
 use kiln_qemu::{Bus, Disk, Link};
 
 const CARDS: [&str; 2] = ["52:54:00:6b:65:01", "52:54:00:6b:65:02"];
@@ -78,19 +79,18 @@ fn picluster_comes_up() {
         let said = until(&server, &format!("getent ahostsv4 {name}"));
         assert!(said.starts_with(address), "{name}: {said}");
     }
-    assert_eq!(
-        listed(&server, MANIFESTS),
-        [
-            "cilium-addresses",
-            "cilium",
-            "flux-namespace",
-            "flux-operator",
-            "flux-secrets",
-            "flux-sync",
-            "longhorn"
-        ]
-        .map(|name| format!("{} {name}.yaml", if name == "flux-secrets" { "600" } else { "644" }))
-    );
+    // Nothing of this cluster is kept in force: the server makes all of it once.
+    assert_eq!(server.ask(&format!("sudo ls {MANIFESTS} 2>/dev/null || true")), "");
+    let documents = [
+        "cilium-addresses",
+        "cilium",
+        "flux-namespace",
+        "flux-operator",
+        "flux-secrets",
+        "flux-sync",
+        "longhorn",
+    ];
+    assert_eq!(listed(&server, FOLDER), documents.map(|name| format!("600 {name}.json")));
     let timer = server.ask(
         "systemctl show -P ActiveState -P TimersCalendar kiln-backup@k3s.timer; test -x /usr/bin/restic",
     );
