@@ -108,7 +108,7 @@ fn only_a_tpm_opens(node: &Node) {
         assert_eq!(token["keyslots"], json!(slots), "{metadata:#}");
     }
     assert_eq!(names(&node.system, "kiln/keys"), [""; 0]);
-    assert_eq!(names(&node.system, "kiln"), ["::/kiln/handoff.json"]);
+    assert_eq!(names(&node.system, "kiln"), ["::/kiln/addresses.json", "::/kiln/handoff.json"]);
 }
 
 #[test]
