@@ -84,7 +84,8 @@ fn guarded_disks_are_named_and_keep_every_byte() {
         &boot,
         &[
             "Rule sdf: no disk for sdf-3. These fit, and may not be taken:",
-            "vdd: a data disk of another cluster. If nothing on it is needed any more, empty it by hand",
+            "vdd: a data disk of another cluster. `erase:` alone does not cover disks of Kiln: if nothing on it is needed any more, take \
+             its table off by hand (`wipefs --all`) and list its serial number there: ",
             "vde: a data disk of this cluster, but none that this node has a rule for: kiln-old.",
             "vdf: it is read-only. Make it writable",
             "vdg: smaller than 64.0 MiB.",

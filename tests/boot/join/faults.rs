@@ -231,7 +231,7 @@ fn every_fault_is_named_and_loses_no_secret() {
     waits(
         &mut working,
         "token",
-        "the server does not know this node's token (401). Just after its start that passes; else the token was rotated, or is of another cluster: build this node's seed with the cluster's present secrets",
+        "the server does not know this node's token (401). Just after its start that passes; else the token was rotated, or is of another cluster or another role (agents join by the agents' token, servers by the servers'): build this node's seed with the cluster's present secrets",
     );
     // The same look that found nothing before.
     assert!(server.credentials());
