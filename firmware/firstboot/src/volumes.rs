@@ -63,6 +63,7 @@ fn write_openers<'a>(folder: &Path, present: impl Iterator<Item = &'a Present<'a
         let text =
             opening(&format!("Encrypted data disk {}", disk.slot.name), (&name, &disk.partition()), &attach);
         write(folder, &unit_of(&name), (&text, "cryptsetup.target.wants"))?;
+        wait_for(folder, &name)?;
     }
     Ok(())
 }
@@ -77,6 +78,7 @@ fn write_swap(folder: &Path, partition: &str, encrypt: bool) -> io::Result<()> {
         let text = format!("{text}ExecStartPost=/usr/lib/systemd/systemd-makefs swap {volume}\n");
         let unit = unit_of(SWAP);
         write(folder, &unit, (&text, "cryptsetup.target.wants"))?;
+        wait_for(folder, SWAP)?;
         (volume, format!("Requires={unit}\nAfter={unit}\n"))
     } else {
         (partition.to_owned(), String::new())
@@ -95,6 +97,15 @@ fn opening(description: &str, (name, partition): (&str, &str), attach: &str) -> 
          [Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutSec=infinity\nKeyringMode=shared\n\
          OOMScoreAdjust=500\nExecStart={PROGRAM} attach {attach}\nExecStop={PROGRAM} detach {name}\n"
     )
+}
+
+/// A volume is waited for as long as its opening takes, as systemd's own generator has it: a slow TPM on a busy machine needs more
+/// than the 90 s of other devices, and a mount that gave up before is in no list of failed units. What can't be opened at all
+/// ends the wait: mounts require the unit that opens.
+fn wait_for(folder: &Path, name: &str) -> io::Result<()> {
+    let place = folder.join(format!("{}.device.d", escape_path(&luks::opened(name).display().to_string())));
+    fs::create_dir_all(&place)?;
+    fs::write(place.join("40-kiln.conf"), "[Unit]\nJobTimeoutSec=infinity\n")
 }
 
 /// Writes the settings of the zram device.
@@ -150,6 +161,8 @@ mod tests {
             wanted,
             [r"systemd-cryptsetup@kiln\x2dsdf\x2d1.service", r"systemd-cryptsetup@kiln\x2dsdf\x2d2.service"]
         );
+        let waits = read(folder.path(), r"dev-mapper-kiln\x2dsdf\x2d1.device.d/40-kiln.conf");
+        assert_eq!(waits, "[Unit]\nJobTimeoutSec=infinity\n");
         let text = read(folder.path(), &wanted[0]);
         for line in [
             r"BindsTo=dev-disk-by\x2ddiskseq-7\x2dpart1.device",
