@@ -7,6 +7,7 @@ mod endings;
 mod faults;
 mod manifests;
 mod outside;
+mod real_api;
 mod rig;
 
 use kiln_tests::{succeed, tool};

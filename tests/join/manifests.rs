@@ -30,7 +30,7 @@ fn first_server() -> Node {
 }
 
 /// As cloud-init writes them.
-fn seed(node: &Node, manifests: &[(&str, Value)]) {
+pub(crate) fn seed(node: &Node, manifests: &[(&str, Value)]) {
     let mut names = Vec::new();
     for (name, rest) in manifests {
         let mut document = json!({ "version": 1, "name": name });
@@ -42,7 +42,7 @@ fn seed(node: &Node, manifests: &[(&str, Value)]) {
     node.put(&INDEX[1..], &index.to_string());
 }
 
-fn once(objects: &[Value]) -> Value {
+pub(crate) fn once(objects: &[Value]) -> Value {
     json!({ "once": objects.iter().map(|object| json!({ "object": object })).collect::<Vec<_>>() })
 }
 
@@ -58,20 +58,20 @@ fn repository(branch: &str, interval: &str) -> Value {
         "spec": { "interval": interval, "url": "https://git.example.com/a.git", "ref": { "branch": branch } } })
 }
 
-fn secret(data: &Value) -> Value {
+pub(crate) fn secret(data: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "stringData": data,
         "metadata": { "name": "flux-system", "namespace": "flux-system" } })
 }
 
-fn namespace(name: &str) -> Value {
+pub(crate) fn namespace(name: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } })
 }
 
-fn map(name: &str, data: &Value) -> Value {
+pub(crate) fn map(name: &str, data: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "kube-system" }, "data": data })
 }
 
-fn definition(group: &str, (version, kind, plural): (&str, &str, &str)) -> Value {
+pub(crate) fn definition(group: &str, (version, kind, plural): (&str, &str, &str)) -> Value {
     json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": { "name": format!("{plural}.{group}") },
         "spec": { "group": group, "scope": "Namespaced", "names": { "kind": kind, "plural": plural },

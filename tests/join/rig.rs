@@ -52,6 +52,14 @@ impl Cluster {
         Self { server: ca("server"), client: ca("client") }
     }
 
+    /// CAs and keys, as a server's seed leaves them.
+    pub(crate) fn leave(&self, node: &Node, folder: &str) {
+        for (name, (certificate, key)) in [("server", &self.server), ("client", &self.client)] {
+            node.put(&format!("{folder}/{name}-ca.crt"), certificate);
+            node.put(&format!("{folder}/{name}-ca.key"), key);
+        }
+    }
+
     pub(crate) fn hash(&self) -> String {
         Sha256::digest(&self.server.0).iter().map(|byte| format!("{byte:02x}")).collect()
     }
