@@ -7,6 +7,7 @@ mod own;
 mod rendering;
 mod scripts;
 mod services;
+mod tailnet;
 mod units;
 
 use kiln::cluster::settings::SettingValue;

@@ -68,12 +68,12 @@ fn variables_arrive_as_they_are() {
 }
 
 /// A folder for a script's files, and one with programs that write down how they are called.
-struct Stage {
+pub(crate) struct Stage {
     folder: tempfile::TempDir,
 }
 
 impl Stage {
-    fn new(programs: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(programs: &[(&str, &str)]) -> Self {
         let stage = Self { folder: tempfile::tempdir().expect("folder") };
         fs::create_dir(stage.path("bin")).expect("made");
         for (name, body) in programs {
@@ -85,15 +85,15 @@ impl Stage {
         }
         stage
     }
-    fn path(&self, inner: &str) -> PathBuf {
+    pub(crate) fn path(&self, inner: &str) -> PathBuf {
         self.folder.path().join(inner)
     }
-    fn write(&self, inner: &str, text: &str) {
+    pub(crate) fn write(&self, inner: &str, text: &str) {
         let path = self.path(inner);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         fs::write(path, text).expect("written");
     }
-    fn run(&self, script: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, script: &str, arguments: &[&str]) -> Output {
         let script = kiln_tests::top().join("overlays").join(script);
         let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.path("bin").display());
         let mut command = tool("sh", "dash");
@@ -106,7 +106,7 @@ impl Stage {
     }
 }
 
-const UP: &str = "tailscale/files/usr/lib/kiln/tailscale-up";
+pub(crate) const UP: &str = "tailscale/files/usr/lib/kiln/tailscale-up";
 
 fn tailscale(stage: &Stage) {
     let nodes = rendered(crate::rendering::PLAIN);
