@@ -1,10 +1,10 @@
 //! Backups, by Debian's own restic through the overlay's own files and script.
 
-use kiln::cache::Cache;
+#[allow(unreachable_pub, reason = "the builder's own tests use it, too")]
+#[path = "../../builder/tests/judges/package.rs"]
+mod package;
+
 use kiln::cluster::settings::Secret;
-use kiln::execute::locking::{Base, HOST_KEYRINGS, LockRequest, RootRequest, fetch_packages, lock};
-use kiln::fetch::Silent;
-use kiln::fetch::mirrors::{Mirrors, Sources};
 use kiln::render::{Vault, files};
 use kiln_tests::{said, succeed, tool, top};
 use std::collections::BTreeMap;
@@ -29,44 +29,8 @@ fn restic() -> Option<&'static Path> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test is a caller, and callers have the clock")]
 fn fetched() -> Result<PathBuf, String> {
-    let shared = top().join("target/kiln-tests");
-    let end = shared.join("restic");
-    let program = end.join("usr/bin/restic");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let words = |error: &dyn std::error::Error| error.to_string();
-    let cache = Cache::open(&shared.join("cache/kiln")).map_err(|error| words(&error))?;
-    let environment = std::env::var("KILN_MIRROR").ok();
-    let apt = Some(Path::new("/etc/apt"));
-    let sources =
-        Sources { environment: environment.as_deref(), named: &[], base: Path::new("."), apt, public: true };
-    let mirrors = Mirrors::gather(sources).map_err(|error| words(&error))?;
-    let names = vec!["restic".to_owned()];
-    let root =
-        RootRequest { architecture: "amd64".to_owned(), names, exclude: Vec::new(), base: Base::Essential };
-    let keyrings = HOST_KEYRINGS.map(Path::new);
-    let request = LockRequest {
-        suite: "trixie",
-        components: &["main"],
-        roots: &[root],
-        mirrors: &mirrors,
-        keyring: None,
-        previous: None,
-        host_keyrings: &keyrings,
-    };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.ok().and_then(|now| i64::try_from(now.as_secs()).ok()).ok_or("no clock")?;
-    let mut lock = lock(&request, &cache, &Silent, now).map_err(|error| words(&error))?;
-    lock.roots[0].packages.retain(|package| package.name == "restic");
-    let found = fetch_packages(&lock, &mirrors, &cache, &Silent).map_err(|error| words(&error))?;
-    let package = found.into_values().next().ok_or("the archive has none")?;
-    let beside = tempfile::tempdir_in(&shared).map_err(|error| words(&error))?;
-    succeed(Command::new("dpkg-deb").arg("-x").arg(&package).arg(beside.path()));
-    let _ = fs::rename(beside.path(), &end);
-    if program.is_file() { Ok(program) } else { Err("its package has no program".to_owned()) }
+    package::unpacked(&top().join("target/kiln-tests"), "restic", "usr/bin/restic")
 }
 
 /// What the cluster's secrets are here.

@@ -10,10 +10,8 @@
     reason = "a test that can't go on fails, and each test file uses its part of this one"
 )]
 
-use kiln::cache::Cache;
-use kiln::execute::locking::{Base, HOST_KEYRINGS, LockRequest, RootRequest, fetch_packages, lock};
-use kiln::fetch::Silent;
-use kiln::fetch::mirrors::{Mirrors, Sources};
+mod package;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -65,7 +63,7 @@ fn say_skipped(reason: &str) {
 /// The judge, or none.
 pub fn cloud_init() -> Option<&'static CloudInit> {
     static FOUND: OnceLock<Option<CloudInit>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| match unpacked().and_then(|modules| usable(&modules)) {
+    let found = FOUND.get_or_init(|| match modules().and_then(|modules| usable(&modules)) {
         Ok(judge) => Some(judge),
         Err(reason) => {
             say_skipped(&reason);
@@ -84,54 +82,11 @@ fn usable(modules: &Path) -> Result<CloudInit, String> {
     }
 }
 
-fn unpacked() -> Result<PathBuf, String> {
+fn modules() -> Result<PathBuf, String> {
     let exe = std::env::current_exe().map_err(|error| error.to_string())?;
     // target/<profile>/deps/<test>
     let shared = exe.ancestors().nth(3).ok_or("no target folder")?.join("kiln-tests");
-    let end = shared.join("cloud-init");
-    let modules = end.join("usr/lib/python3/dist-packages");
-    if modules.is_dir() {
-        return Ok(modules);
-    }
-    let package = fetched(&shared.join("cache/kiln"))?;
-    let beside = tempfile::tempdir_in(&shared).map_err(|error| error.to_string())?;
-    let unpacked = Command::new("dpkg-deb").arg("-x").arg(&package).arg(beside.path()).status();
-    if !unpacked.is_ok_and(|status| status.success()) {
-        return Err("dpkg-deb can't unpack it".to_owned());
-    }
-    // Another test program may have been faster.
-    let _ = std::fs::rename(beside.path(), &end);
-    if modules.is_dir() { Ok(modules) } else { Err("its package has no Python modules".to_owned()) }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test is a caller, and callers have the clock")]
-fn fetched(cache: &Path) -> Result<PathBuf, String> {
-    let words = |error: &dyn std::error::Error| error.to_string();
-    let cache = Cache::open(cache).map_err(|error| words(&error))?;
-    let environment = std::env::var("KILN_MIRROR").ok();
-    let apt = Some(Path::new("/etc/apt"));
-    let sources =
-        Sources { environment: environment.as_deref(), named: &[], base: Path::new("."), apt, public: true };
-    let mirrors = Mirrors::gather(sources).map_err(|error| words(&error))?;
-    let names = vec!["cloud-init".to_owned()];
-    let root =
-        RootRequest { architecture: "amd64".to_owned(), names, exclude: Vec::new(), base: Base::Essential };
-    let keyrings = HOST_KEYRINGS.map(Path::new);
-    let request = LockRequest {
-        suite: "trixie",
-        components: &["main"],
-        roots: &[root],
-        mirrors: &mirrors,
-        keyring: None,
-        previous: None,
-        host_keyrings: &keyrings,
-    };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.ok().and_then(|now| i64::try_from(now.as_secs()).ok()).ok_or("no clock")?;
-    let mut lock = lock(&request, &cache, &Silent, now).map_err(|error| words(&error))?;
-    lock.roots[0].packages.retain(|package| package.name == "cloud-init");
-    let files = fetch_packages(&lock, &mirrors, &cache, &Silent).map_err(|error| words(&error))?;
-    files.into_values().next().ok_or_else(|| "the archive has none".to_owned())
+    package::unpacked(&shared, "cloud-init", "usr/lib/python3/dist-packages")
 }
 
 impl CloudInit {
