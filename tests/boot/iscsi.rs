@@ -106,6 +106,11 @@ fn a_lun_is_mounted_and_stays_through_everything() {
         assert!(volumes.contains("/dev/vdb1(0)") && volumes.contains("foreign_LVM2_member"), "{volumes}");
         assert_eq!(volumes.matches("data-worker").count(), 1, "{volumes}");
     }
+    // LVM's locks lie where they lay when systemd began.
+    storage.ask(
+        "test -d /run/lock/lvm && findmnt -no OPTIONS /run/lock | grep -q noexec && \
+         ! systemctl show -p ExecMount run-lock.mount | grep 'start_time=\\[[A-Z]'",
+    );
     // Nobody on the link is listened to but where something is served; and the journal has a limit.
     storage.ask(
         "if ss -Hltun | grep ':5355 '; then exit 1; fi; \

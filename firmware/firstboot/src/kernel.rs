@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::sys::{self, Flags};
 use std::fs;
 
-/// Mounts /proc, /sys, /dev and /run. What is mounted already (a kernel with automatic devtmpfs) is left.
+/// Mounts /proc, /sys, /dev, /run and /run/lock. What is mounted already (a kernel with automatic devtmpfs) is left.
 pub(crate) fn mount_file_systems() -> Result<(), Failure> {
     let quiet = Flags::NOSUID | Flags::NOEXEC | Flags::NODEV;
     let table = [
@@ -12,6 +12,9 @@ pub(crate) fn mount_file_systems() -> Result<(), Failure> {
         ("sysfs", "/sys", quiet, ""),
         ("devtmpfs", "/dev", Flags::NOSUID, "mode=0755"),
         ("tmpfs", "/run", Flags::NOSUID | Flags::NODEV, "mode=0755"),
+        // As Debian's run-lock.mount has it, which would be laid over LVM's locks while lvm2-monitor.service takes them:
+        // nothing orders those two.
+        ("tmpfs", "/run/lock", quiet, "mode=1777,size=5242880"),
     ];
     for (fstype, target, flags, options) in table {
         let _ = fs::create_dir(target);
