@@ -1,17 +1,22 @@
 //! Flags of k3s, which are the keys of its config.yaml: k3s logs a key that it does not know and goes on without it, so a
 //! misspelt one is found here or never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Tables of flags by the minor release of Kubernetes that k3s is of.
 const TABLES: [(u32, &str); 1] = [(34, include_str!("k3s/flags-1.34.tsv"))];
 
+/// The kubelet's own flags, in the same way.
+const KUBELET: [(u32, &str); 1] = [(34, include_str!("k3s/kubelet-1.34.tsv"))];
+
 /// What a flag holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Text, durations among it.
+    /// Text.
     Text,
+    /// A span of time as Go takes it.
+    Duration,
     /// A whole number.
     Number,
     /// `true` or `false`.
@@ -47,8 +52,57 @@ pub(super) fn flags(version: Option<&str>) -> (Flags, bool) {
     (Flags { minor, all }, wanted == Some(minor))
 }
 
+/// The kubelet's flags of the release that is nearest, its minor number, and whether that is the release's own.
+pub(super) fn kubelet_flags(version: Option<&str>) -> (&'static BTreeSet<&'static str>, u32, bool) {
+    static READ: LazyLock<Vec<(u32, BTreeSet<&str>)>> = LazyLock::new(|| {
+        let names = |text: &'static str| text.lines().filter(|line| !line.starts_with('#')).collect();
+        KUBELET.iter().map(|(minor, text)| (*minor, names(text))).collect()
+    });
+    static NONE: BTreeSet<&str> = BTreeSet::new();
+    let wanted = version.and_then(minor);
+    let nearest = READ.iter().min_by_key(|(minor, _)| minor.abs_diff(wanted.unwrap_or(u32::MAX)));
+    let (minor, all) = nearest.map_or((0, &NONE), |(minor, all)| (*minor, all));
+    (all, minor, wanted == Some(minor))
+}
+
+/// A span of time as Go's `time.ParseDuration` takes it: `1h30m`, `500ms`, `1us`; at most 292 years.
+pub(super) fn is_duration(text: &str) -> bool {
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("µs", 1e-6),
+        ("μs", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return true;
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let unit = rest[number..]
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .map_or(rest.len(), |at| number + at);
+        let known = UNITS.iter().find(|(name, _)| *name == &rest[number..unit]);
+        // `.5s` and `5.s` are taken, `.` is not.
+        let (Some((_, factor)), Ok(value)) = (known, format!("0{}", &rest[..number]).parse::<f64>()) else {
+            return false;
+        };
+        if !rest[..number].contains(|c: char| c.is_ascii_digit()) {
+            return false;
+        }
+        seconds += value * factor;
+        rest = &rest[unit..];
+    }
+    !text.is_empty() && text != "+" && text != "-" && seconds < 9_223_372_036.0
+}
+
 /// The minor number of a release.
-fn minor(version: &str) -> Option<u32> {
+pub(super) fn minor(version: &str) -> Option<u32> {
     let rest = version.strip_prefix("v1.")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
@@ -63,6 +117,7 @@ fn read(text: &'static str) -> BTreeMap<&'static str, Flag> {
                 "number" => Kind::Number,
                 "switch" => Kind::Switch,
                 "list" => Kind::List,
+                "duration" => Kind::Duration,
                 _ => Kind::Text,
             };
             Some((name, Flag { kind, server_only: command == "server" }))
@@ -72,7 +127,23 @@ fn read(text: &'static str) -> BTreeMap<&'static str, Flag> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flag, Kind, flags};
+    use super::{Flag, Kind, flags, is_duration, kubelet_flags};
+
+    #[test]
+    fn spans_of_time_are_gos() {
+        for text in ["1h30m", "500ms", "0", "-1.5h", ".5s", "5.s", "10µs", "2562047h"] {
+            assert!(is_duration(text), "{text}");
+        }
+        for text in ["", "5", "1d", "5 m", "5min", "h", ".s", "-", "9999999999h", "1h 30m", "1e3s"] {
+            assert!(!is_duration(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn kubelet_flags_are_read() {
+        let (all, minor, own) = kubelet_flags(Some("v1.34.3+k3s1"));
+        assert!(own && minor == 34 && all.len() > 120 && all.contains("max-pods"), "{}", all.len());
+    }
 
     #[test]
     fn tables_are_read() {

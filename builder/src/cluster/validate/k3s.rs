@@ -1,7 +1,7 @@
 //! `server` and `agent` of k3s: further keys of its config.yaml, held against its flags and against those that Kiln writes.
 
 use super::Check;
-use crate::cluster::k3s::{Flags, Kind, flags};
+use crate::cluster::k3s::{Flags, Kind, flags, is_duration};
 use crate::cluster::settings::{Setting, SettingValue, Settings};
 use crate::diag::{Fault, nearest};
 
@@ -99,8 +99,21 @@ fn fault(
     };
     let (fits, want) = match (flag.kind, &value.value) {
         (Kind::Switch, SettingValue::Bool(_)) => (true, ""),
+        // k3s makes `--key=value` of each, which Go's strconv reads.
+        (Kind::Switch, SettingValue::Text(text)) => {
+            let words = ["1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
+            (words.contains(&text.as_str()), "`true` or `false`")
+        }
+        (Kind::Switch, SettingValue::Integer(number)) => ((0..=1).contains(number), "`true` or `false`"),
         (Kind::Switch, _) => (false, "`true` or `false`"),
         (Kind::Number, SettingValue::Integer(_)) => (true, ""),
+        (Kind::Number, SettingValue::Text(text)) => (text.parse::<i64>().is_ok(), "a whole number"),
+        (Kind::Duration, SettingValue::Text(text)) => {
+            (is_duration(text), "a span of time as Go writes it, such as `5m` or `1h30m`")
+        }
+        (Kind::Duration, SettingValue::Secret(_)) => (true, ""),
+        (Kind::Duration, SettingValue::Integer(0)) => (true, ""),
+        (Kind::Duration, _) => (false, "a span of time as Go writes it, such as `5m` or `1h30m`"),
         (Kind::Number, _) => (false, "a whole number"),
         (Kind::List, SettingValue::List(items)) => {
             (items.iter().all(|item| scalar(&item.value)), "a list of texts")

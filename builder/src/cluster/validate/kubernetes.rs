@@ -5,7 +5,7 @@ use crate::cluster::read::Text;
 use crate::diag::{Fault, Span};
 use std::collections::BTreeMap;
 
-pub(super) const TAINT: Rule = Rule {
+pub(in crate::cluster::validate) const TAINT: Rule = Rule {
     check: taint,
     what: "a taint",
     code: "taint",
@@ -15,7 +15,20 @@ pub(super) const TAINT: Rule = Rule {
 /// Prefixes of labels that a node may not give itself (Kubernetes, admission plugin NodeRestriction), but for those of
 /// the second list.
 const RESTRICTED: [&str; 2] = ["kubernetes.io", "k8s.io"];
-const ALLOWED: [&str; 3] = ["node.kubernetes.io", "kubelet.kubernetes.io", "topology.kubernetes.io"];
+const ALLOWED: [&str; 2] = ["node.kubernetes.io", "kubelet.kubernetes.io"];
+/// And whole keys that a node may give itself.
+const OWN: [&str; 10] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/arch",
+    "kubernetes.io/os",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "beta.kubernetes.io/instance-type",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+];
 
 impl Check<'_> {
     pub(super) fn labels(
@@ -24,35 +37,39 @@ impl Check<'_> {
     ) -> BTreeMap<String, String> {
         let mut kept = BTreeMap::new();
         for (key, (span, value)) in labels.into_iter().flatten() {
-            let fault = match (qualified(key), label_value(&value.value)) {
-                (Err(reason), _) => Some((span, format!("{key:?} is not the key of a label: {reason}"))),
-                (_, Err(reason)) => {
-                    Some((&value.span, format!("{:?} is not the value of a label: {reason}", value.value)))
-                }
-                _ => None,
-            };
-            if let Some((span, message)) = fault {
-                let help = "write such as `example.com/tier: storage`: letters and digits, inside also `-`, `_` and `.`, \
-                            at most 63 of them";
-                self.faults.push(Fault::error("label", span, message).label("here").help(help));
-                continue;
-            }
-            let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
-            let within = |names: &[&str]| {
-                names.iter().any(|name| prefix == *name || prefix.ends_with(&format!(".{name}")))
-            };
-            if within(&RESTRICTED) && !within(&ALLOWED) {
-                let message = format!("no node may give itself the label `{key}`");
-                let fault = Fault::error("label", span, message).label("refused by Kubernetes");
-                self.faults.push(fault.help(
-                    "leave it out and set it from outside, `kubectl label node NAME ...`, or take a prefix of your own",
-                ));
+            if let Err((message, help)) = own_label(key, &value.value) {
+                let (place, label) = match (qualified(key), label_value(&value.value)) {
+                    (Ok(()), Err(_)) => (&value.span, "here"),
+                    (Ok(()), Ok(())) => (span, "refused by Kubernetes"),
+                    _ => (span, "here"),
+                };
+                self.faults.push(Fault::error("label", place, message).label(label).help(help));
                 continue;
             }
             kept.insert(key.clone(), value.value.clone());
         }
         kept
     }
+}
+
+/// A label that a node may give itself (Kubernetes 1.34, cmd/kubelet/app/options: "unknown 'kubernetes.io' or 'k8s.io' labels";
+/// staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go); else why not, and what to do.
+pub(super) fn own_label(key: &str, value: &str) -> Result<(), (String, &'static str)> {
+    const WRITE: &str = "write such as `example.com/tier: storage`: letters and digits, inside also `-`, `_` and `.`, \
+                         at most 63 of them";
+    qualified(key).map_err(|reason| (format!("{key:?} is not the key of a label: {reason}"), WRITE))?;
+    label_value(value)
+        .map_err(|reason| (format!("{value:?} is not the value of a label: {reason}"), WRITE))?;
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    let within =
+        |names: &[&str]| names.iter().any(|name| prefix == *name || prefix.ends_with(&format!(".{name}")));
+    if within(&RESTRICTED) && !within(&ALLOWED) && !OWN.contains(&key) {
+        return Err((
+            format!("no node may give itself the label `{key}`"),
+            "leave it out and set it from outside, `kubectl label node NAME ...`, or take a prefix of your own",
+        ));
+    }
+    Ok(())
 }
 
 /// `[prefix/]name` (Kubernetes, "Labels and Selectors", Syntax and character set).

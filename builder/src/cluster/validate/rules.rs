@@ -1,16 +1,19 @@
 //! What the programs behind Kiln's own overlays refuse of settings that are right each for itself. What one setting alone
 //! can be is its type's matter (`cluster/settings`); here is what several say together, a room for each program.
 
+pub(super) mod arguments;
 mod backup;
 mod cilium;
 mod dns;
 mod flux;
 mod ingress;
+mod k3s;
 mod kubelet;
 mod proxy;
 mod registries;
 mod services;
 mod tailscale;
+mod vip;
 
 use super::Check;
 use crate::cluster::model::{Cluster, Node, Overlay, Role};
@@ -30,12 +33,14 @@ struct Told<'a> {
 /// Reports what a program refuses.
 type Program = fn(&Told<'_>, &mut Vec<Fault>);
 
-const PROGRAMS: [(&str, Program); 10] = [
+const PROGRAMS: [(&str, Program); 12] = [
     ("backup-restic", backup::check),
     ("cilium", cilium::check),
     ("external-services", services::check),
     ("flux", flux::check),
     ("ingress-nginx", ingress::check),
+    ("k3s", k3s::check),
+    ("kube-vip", vip::check),
     ("kubelet-limits", kubelet::check),
     ("proxy", proxy::check),
     ("registry-mirrors", registries::check),
@@ -61,6 +66,7 @@ impl Check<'_> {
                     overlay.span.start,
                     node.overlay("k3s").map(|k3s| k3s.span.start),
                     name,
+                    node.role,
                 );
                 // What could not be read would be missed here once more.
                 let read =
@@ -83,17 +89,16 @@ impl<'a> Told<'a> {
     }
     /// Whether the cluster's servers are told `true` of k3s' flag.
     fn server_flag_is_true(&self, flag: &str) -> bool {
-        let mut server = self.cluster.nodes.iter().filter(|node| node.role == Role::Server);
-        let flags = server.find_map(|node| node.overlay("k3s")?.settings.get("server")?.get(flag));
+        let flags = self.servers().find_map(|node| node.overlay("k3s")?.settings.get("server")?.get(flag));
         flags.is_some_and(Setting::is_true)
     }
     /// What the cluster's servers are told beside Kiln's own settings, by k3s' flag.
     fn server_flag(&self, flag: &str) -> Vec<&'a str> {
-        let server = self.cluster.nodes.iter().filter(|node| node.role == Role::Server);
-        let flags = server.filter_map(|node| node.overlay("k3s")?.settings.get("server")?.get(flag)).take(1);
-        flags
-            .flat_map(|value| value.text().into_iter().chain(value.list().iter().filter_map(Setting::text)))
-            .collect()
+        let server = self.servers().find(|node| node.overlay("k3s").is_some());
+        server.into_iter().flat_map(|node| arguments::told(node, flag)).map(|(text, _)| text).collect()
+    }
+    fn servers(&self) -> impl Iterator<Item = &'a Node> {
+        self.cluster.nodes.iter().filter(|node| node.role == Role::Server)
     }
 }
 

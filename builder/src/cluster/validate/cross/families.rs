@@ -3,6 +3,7 @@
 
 use super::{Both, Check};
 use crate::cluster::ip;
+use crate::cluster::k3s::minor;
 use crate::cluster::model::Node;
 use crate::cluster::settings::Setting;
 use crate::diag::Fault;
@@ -27,7 +28,15 @@ impl Check<'_> {
                 .settings
                 .get("server")
                 .is_some_and(|server| server.get("kube-controller-manager-arg").is_some());
-            self.sizes((pods, if sized { &[] } else { &pod }), (services, &service));
+            // From 1.34 on addresses of services are no bitmap any more (kube-apiserver's validateClusterIPFlags:
+            // DisableAllocatorDualWrite).
+            let version = k3s.settings.get("version").and_then(Setting::text);
+            let bitmap = version.and_then(minor).is_some_and(|minor| minor < 34);
+            self.sizes(
+                (pods, if sized { &[] } else { &pod }),
+                (services, if bitmap { &service } else { &[] }),
+            );
+            self.first((pods, &pod), (services, &service));
             if kinds(&pod) != kinds(&service) {
                 if self.said.insert((pods.span.start, "families")) {
                     let message = format!(
@@ -42,6 +51,23 @@ impl Check<'_> {
                 continue;
             }
             self.node_families((at, node), kinds(&pod), both);
+        }
+    }
+
+    /// The family that comes first is that of the address that a server is known by, and of the service `kubernetes`
+    /// (kube-apiserver 1.34, cmd/kube-apiserver/app/options: "service IP family … must match public address family …").
+    fn first(&mut self, (pods, pod): (&Setting, &[IpNet]), (services, service): (&Setting, &[IpNet])) {
+        let (Some(one), Some(other)) = (pod.first(), service.first()) else { return };
+        let both = kinds(pod) == (true, true) && kinds(service) == (true, true);
+        if both
+            && one.addr().is_ipv4() != other.addr().is_ipv4()
+            && self.said.insert((services.span.start, "first"))
+        {
+            let name = |net: &IpNet| if net.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+            let message = format!("the pods have {} first, and the services {}", name(one), name(other));
+            let fault = Fault::error("families", &services.span, message).label("k3s would not start");
+            self.faults
+                .push(fault.also(&pods.span, "the pods").help("let both lists begin with the same family"));
         }
     }
 
@@ -80,7 +106,7 @@ impl Check<'_> {
         self.faults.push(fault.help(help));
     }
 
-    /// Limits of Kubernetes 1.34: kube-apiserver (services have 20 bits at most), kube-controller-manager (a node has /24 or
+    /// Limits of Kubernetes: kube-apiserver to 1.33 (services have 20 bits at most), kube-controller-manager (a node has /24 or
     /// /64, and there are 16 bits of nodes at most).
     fn sizes(&mut self, (pods, pod): (&Setting, &[IpNet]), (services, service): (&Setting, &[IpNet])) {
         for net in service.iter().filter(|net| net.max_prefix_len() - net.prefix_len() > 20) {

@@ -1,8 +1,9 @@
 //! Taints, held against what must run on the nodes that have them.
 
 use super::{Both, Check};
-use crate::cluster::model::Role;
-use crate::diag::Fault;
+use crate::cluster::model::{Node, Role};
+use crate::cluster::validate::rules::arguments;
+use crate::diag::{Fault, Span};
 
 /// Taints that the Job of a chart with `bootstrap: true` tolerates, and with which effect; with every one where none is named
 /// (k3s-io/helm-controller, pkg/controllers/chart/chart.go: job). It runs on servers alone.
@@ -22,16 +23,23 @@ impl Check<'_> {
         if !servers.iter().any(|(_, node, _)| node.overlay("cilium").is_some()) {
             return;
         }
-        let kept_out = |taints: &[String]| taints.iter().find(|taint| keeps_out(taint)).cloned();
-        let taints: Vec<_> = servers.iter().map(|(at, node, _)| (*at, kept_out(&node.taints))).collect();
-        let Some((at, Some(taint))) =
+        // Those of `taints`, and those that k3s and the kubelet are told beside it, with their places.
+        let kept_out = |node: &Node| {
+            let own = node.taints.iter().map(|taint| (taint.clone(), None));
+            let further =
+                passed(node).into_iter().map(|(taint, span)| (taint.to_owned(), Some(span.clone())));
+            own.chain(further).find(|(taint, _)| keeps_out(taint))
+        };
+        let taints: Vec<_> = servers.iter().map(|(at, node, _)| (*at, kept_out(node))).collect();
+        let Some((at, Some((taint, place)))) =
             taints.first().filter(|_| taints.iter().all(|(_, taint)| taint.is_some()))
         else {
             return;
         };
         let named = both.section(*at).and_then(|section| section.taints.as_ref());
         let written = named.and_then(|all| all.iter().find(|text| text.value == *taint));
-        let span = written.map_or_else(|| both.name(*at), |text| text.span.clone());
+        let span = place.clone().or_else(|| written.map(|text| text.span.clone()));
+        let span = span.unwrap_or_else(|| both.name(*at));
         let message = format!(
             "Cilium is never installed: the Job that does it runs on servers, and does not tolerate {taint}"
         );
@@ -45,6 +53,15 @@ impl Check<'_> {
              which the Job tolerates, or set this taint when the cluster is up (`kubectl taint`)",
         ));
     }
+}
+
+/// Taints of `node-taint` of k3s and `register-with-taints` of the kubelet.
+fn passed(node: &Node) -> Vec<(&str, &Span)> {
+    let mut all = arguments::told(node, "node-taint");
+    if let Some(taints) = arguments::last(&arguments::arguments(node), "register-with-taints") {
+        all.extend(taints.value.split(',').map(|taint| (taint, taints.span)));
+    }
+    all
 }
 
 fn keeps_out(taint: &str) -> bool {
