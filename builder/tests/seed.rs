@@ -105,7 +105,7 @@ cluster:
     embedded_registry: true
     kubelet_arguments: [max-pods=50]
     server: { etcd-expose-metrics: true, tls-san: extra.example.org, disable: [servicelb, traefik], etcd-s3-secret-key: { secret: s3 } }
-    agent: { node-label: [a=b], kubelet-arg+: image-gc-high-threshold=70, debug: true }
+    agent: { node-label: [a=b], kubelet-arg+: image-gc-high-threshold=90, debug: true }
 users: [{ name: ops, password_hash: $y$j9T$abc$def }]
 nodes:
   - { name: s1, role: server, network: { address: 192.168.86.71/24 }, labels: { example.com/tier: storage } }

@@ -25,7 +25,8 @@ pub(crate) fn examples() -> Vec<PathBuf> {
 
 /// The examples, and clusters that say all that overlays can be told.
 pub(crate) fn clusters() -> Vec<Cluster> {
-    let own = ["everything", "other"].map(|name| top().join("tests/overlays").join(format!("{name}.yaml")));
+    let own = ["everything", "other", "announced"]
+        .map(|name| top().join("tests/overlays").join(format!("{name}.yaml")));
     examples().iter().chain(&own).map(|path| load(path)).collect()
 }
 

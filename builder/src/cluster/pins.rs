@@ -181,6 +181,13 @@ impl Known {
 /// Why an operator of the release `operator` can't install Flux of `wanted` (`2.9.4`, `2.9.x`, `2.x`); none when it can, or when
 /// nothing is known of that operator.
 pub fn flux_is_not_shipped(operator: &str, wanted: &str) -> Option<String> {
+    // A range (Masterminds/semver, which the operator reads it with) may be right or not: the operator chooses.
+    let range = |c: char| "<>=^~*|, ".contains(c);
+    if wanted.contains(range)
+        && wanted.chars().all(|c| range(c) || c.is_ascii_alphanumeric() || "-.+".contains(c))
+    {
+        return None;
+    }
     let parts: Vec<&str> = wanted.strip_prefix('v').unwrap_or(wanted).split('.').collect();
     let number = |part: &&&str| part.parse::<u64>().is_ok();
     let numbered = parts.iter().take_while(number).count();

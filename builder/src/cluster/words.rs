@@ -38,6 +38,27 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// The name of an object of Kubernetes (apimachinery 1.34, pkg/util/validation: IsDNS1123Subdomain).
+pub(super) fn object_name(text: &str) -> Result<(), &'static str> {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |label: &str| {
+        label.starts_with(alphanumeric)
+            && label.ends_with(alphanumeric)
+            && label.chars().all(|c| alphanumeric(c) || c == '-')
+    };
+    match text {
+        "" => Err("it is empty"),
+        _ if text.len() > 253 => Err("it has more than 253 characters"),
+        _ if text.chars().any(|c| c.is_ascii_uppercase()) => Err("it has upper-case letters"),
+        _ if text.contains('_') => Err("it has an underscore"),
+        _ if text.split('.').any(str::is_empty) => Err("it has an empty label: a dot too many"),
+        _ if !text.split('.').all(label) => {
+            Err("it has a character other than a-z, 0-9 and inner hyphens and dots")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A login or group name as Debian's adduser takes it.
 pub(super) fn login(text: &str) -> Result<(), &'static str> {
     let first = |c: char| c.is_ascii_lowercase() || c == '_';

@@ -8,6 +8,7 @@ use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, Value, context};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -141,6 +142,10 @@ impl<'a> View<'a> {
                 name => &servers[at].name, host => address(servers[at]).unwrap_or_else(|| self.cluster.fqdn(servers[at])),
             }),
             address => address(node),
+            // One of each family, the first of the node's own first.
+            addresses => one_of_each(node),
+            // All networks that it has an address in.
+            networks => networks(node),
             node_ip => node_ip(node),
             prefix => fixed.map(|fixed| fixed.address.prefix_len()),
             network => fixed.map(|fixed| fixed.address.trunc().to_string()),
@@ -231,6 +236,25 @@ fn node_ip(node: &Node) -> Option<String> {
         true => all.first().map(ToString::to_string),
         false => Some(found.join(",")),
     }
+}
+
+fn one_of_each(node: &Node) -> Vec<String> {
+    let all = node.network.addresses();
+    let first = all.first().map(IpAddr::is_ipv4);
+    let other = all.iter().find(|address| Some(address.is_ipv4()) != first);
+    all.first().into_iter().chain(other).map(ToString::to_string).collect()
+}
+
+fn networks(node: &Node) -> Vec<String> {
+    let links = node.network.links.iter().flat_map(|link| &link.addresses);
+    let mut all = Vec::new();
+    for address in node.network.fixed.iter().map(|fixed| &fixed.address).chain(links) {
+        let net = address.trunc().to_string();
+        if !all.contains(&net) {
+            all.push(net);
+        }
+    }
+    all
 }
 
 fn address(node: &Node) -> Option<String> {

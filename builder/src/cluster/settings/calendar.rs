@@ -1,6 +1,8 @@
 //! Times as systemd's timers take them (systemd.time(7) of 257, src/shared/calendarspec.c): `systemd-analyze` is the judge
 //! in `tests/overlays`.
 
+use crate::cluster::words::zones::{Zone, zone};
+
 /// Words that stand for a whole schedule.
 const WHOLE: [&str; 13] = [
     "minutely",
@@ -18,20 +20,6 @@ const WHOLE: [&str; 13] = [
     "semi-annually",
 ];
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-/// First parts of the tz database's names; the plain ones, such as `CET`, are left to be written as `UTC` or with a city.
-const AREAS: [&str; 11] = [
-    "Africa",
-    "America",
-    "Antarctica",
-    "Arctic",
-    "Asia",
-    "Atlantic",
-    "Australia",
-    "Europe",
-    "Etc",
-    "Indian",
-    "Pacific",
-];
 /// More entries than this in one part are refused, as systemd does.
 const MOST: usize = 240;
 
@@ -46,7 +34,7 @@ pub(super) fn schedule(text: &str) -> Result<(), &'static str> {
     }
     if let Some(seconds) = text.strip_prefix('@') {
         let digits = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
-        return if digits && seconds.len() < 10 {
+        return if digits && seconds.len() <= 12 {
             Ok(())
         } else {
             Err("behind `@` there is no number of seconds")
@@ -60,12 +48,8 @@ pub(super) fn schedule(text: &str) -> Result<(), &'static str> {
 /// The text without the time zone at its end.
 fn zoneless(text: &str) -> &str {
     let Some((before, last)) = text.rsplit_once(' ') else { return text };
-    let area = last.split_once('/').is_some_and(|(area, city)| {
-        AREAS.contains(&area)
-            && !city.is_empty()
-            && city.split('/').all(|part| part.starts_with(char::is_alphanumeric))
-    });
-    if area || last.eq_ignore_ascii_case("utc") { before } else { text }
+    // A zone of the package tzdata-legacy is not there.
+    if zone(last) == Some(Zone::Known) || last.eq_ignore_ascii_case("utc") { before } else { text }
 }
 
 /// What is left behind days of the week, when there are any.

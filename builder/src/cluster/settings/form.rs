@@ -1,6 +1,7 @@
 //! What a text may be, by its type: the pattern, or the words, of the programs that read it.
 
 use super::{calendar, pem};
+use crate::cluster::k3s::is_duration;
 use crate::cluster::{ip, words};
 
 /// Texts whose form others have laid down.
@@ -84,6 +85,8 @@ impl Form {
     pub(crate) fn check(self, text: &str) -> Result<(), String> {
         let owned = |result: Result<(), &str>| result.map_err(str::to_owned);
         match self {
+            // Go's numbers end at 292 years.
+            Self::Duration if duration(text).is_ok() && !is_duration(text) => owned(Err("it is too long")),
             Self::Duration => owned(duration(text)),
             Self::Timespan => owned(calendar::timespan(text)),
             Self::Schedule => owned(calendar::schedule(text)),
@@ -94,7 +97,7 @@ impl Form {
                 owned(Err("it has a character other than letters, digits, `-`, `_` and `.`"))
             }
             Self::LabelValue => owned(words::disks::kubernetes_name(text)),
-            Self::Name => owned(words::domain(text)),
+            Self::Name => owned(words::object_name(text)),
             Self::Namespace => owned(words::host_label(text)),
             Self::Cidr => cidr(text),
             Self::Regex => regex(text),
@@ -142,6 +145,7 @@ fn duration(text: &str) -> Result<(), &'static str> {
 /// An amount that is not negative (Kubernetes 1.34, apimachinery/pkg/api/resource, `ParseQuantity`).
 pub(crate) fn quantity(text: &str) -> Result<(), &'static str> {
     const UNITS: [&str; 15] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi"];
+    let text = text.strip_prefix('+').unwrap_or(text);
     let number = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(number);
     if text.starts_with('-') {

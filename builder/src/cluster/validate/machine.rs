@@ -19,6 +19,31 @@ const MOST_BYTES: u64 = 256 << 10;
 const FILE_SYSTEMS: [(&str, bool); 5] =
     [("9p", false), ("nfs", true), ("nfs4", true), ("tmpfs", false), ("virtiofs", false)];
 
+/// Places that others write, whole folders with `/` at their end, and the way to say what is to be in them.
+const KEPT: [(&str, &str); 18] = [
+    ("/etc/group", "accounts and their groups are `users`"),
+    ("/etc/gshadow", "accounts and their groups are `users`"),
+    ("/etc/hostname", "the node's `name` is its host name"),
+    ("/etc/hosts", "write `hosts: { 192.168.1.5: [nas] }`: cloud-init makes this file anew at each boot"),
+    ("/etc/kiln/", "this folder is Kiln's own"),
+    ("/etc/localtime", "write `time_zone: Europe/Berlin`"),
+    ("/etc/machine-id", "it is made of the node's identity"),
+    ("/etc/passwd", "accounts are `users`"),
+    ("/etc/rancher/k3s/agent-token", "`kiln secrets` makes it"),
+    (
+        "/etc/rancher/k3s/config.yaml",
+        "write keys below `cluster.k3s.server` and `agent`, or a file in /etc/rancher/k3s/config.yaml.d",
+    ),
+    ("/etc/rancher/k3s/config.yaml.d/95-kiln.yaml", "choose another name in this folder"),
+    ("/etc/rancher/k3s/registries.yaml", "take the overlay `registry-mirrors`"),
+    ("/etc/rancher/k3s/token", "`kiln secrets` makes it"),
+    ("/etc/rancher/node/password", "`kiln secrets` makes it"),
+    ("/etc/shadow", "passwords are `password_hash` of `users`"),
+    ("/etc/timezone", "write `time_zone: Europe/Berlin`"),
+    ("/run/", "it is in memory and empty at each boot: take a place below /etc or /var"),
+    ("/var/lib/kiln/", "this folder is Kiln's own"),
+];
+
 const OPTION: Rule = Rule {
     check: option,
     what: "a mount option",
@@ -142,8 +167,12 @@ impl Check<'_> {
             });
             machine.ntp = good.map(|text| text.value.clone()).collect();
         }
+        let mut places = super::Seen::new("duplicate-mount", "the mount point", "keep one of the two");
         for section in written.mounts.into_iter().flatten() {
             let Some(mount) = self.mount(section) else { continue };
+            if let Some(place) = &section.mount_point {
+                places.check(&mount.mount_point, &place.span, self.faults);
+            }
             let place = |known: &Mount| known.mount_point == mount.mount_point;
             match machine.mounts.iter_mut().find(|known| place(known)) {
                 Some(known) => *known = mount,
@@ -176,12 +205,17 @@ impl Check<'_> {
             return None;
         };
         let shown = |c: char| c.is_ascii_graphic() && !matches!(c, '%' | '"' | '\'' | '\\' | '#' | ';');
-        let path = source.value.rsplit_once(":/").is_some_and(|(host, _)| !host.is_empty());
+        // nfs(5): an IPv6 address is in brackets.
+        let path = source.value.rsplit_once(":/").is_some_and(|(host, _)| {
+            !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'))
+        });
         if !source.value.chars().all(shown) || source.value.is_empty() || *remote && !path {
             let message = format!("{:?} is not a source of {kind}", source.value);
             let fault = Fault::error("mounts", &source.span, message).label("here");
             let help = match remote {
-                true => "write the server and the path that it exports, such as `192.168.1.2:/vol`",
+                true => {
+                    "write the server and the path that it exports, such as `192.168.1.2:/vol` or `[fd00::2]:/vol`"
+                }
                 false => "write it without blanks, quotes, `%`, `#` and `;`",
             };
             self.faults.push(fault.help(help));
@@ -211,6 +245,17 @@ impl Check<'_> {
                 message,
                 "write the whole path with plain names, such as `/etc/app/app.conf`",
             );
+        }
+        let kept = |(place, _): &&(&str, &str)| match place.strip_suffix('/') {
+            Some(folder) => path.value == folder || path.value.starts_with(place),
+            None => path.value == *place,
+        };
+        if let Some((_, help)) = KEPT.iter().find(kept) {
+            let message = format!(
+                "{} is written by Kiln or by the system, and this would be lost or break it",
+                path.value
+            );
+            return fail(&path.span, message, help);
         }
         if let Some((message, help)) = placed(&path.value, &std::collections::BTreeSet::new()) {
             return fail(&path.span, format!("{}: {message}", path.value), &help);

@@ -9,6 +9,7 @@ mod flux;
 mod ingress;
 mod k3s;
 mod kubelet;
+mod longhorn;
 mod proxy;
 mod registries;
 mod services;
@@ -33,7 +34,7 @@ struct Told<'a> {
 /// Reports what a program refuses.
 type Program = fn(&Told<'_>, &mut Vec<Fault>);
 
-const PROGRAMS: [(&str, Program); 12] = [
+const PROGRAMS: [(&str, Program); 13] = [
     ("backup-restic", backup::check),
     ("cilium", cilium::check),
     ("external-services", services::check),
@@ -42,6 +43,7 @@ const PROGRAMS: [(&str, Program); 12] = [
     ("k3s", k3s::check),
     ("kube-vip", vip::check),
     ("kubelet-limits", kubelet::check),
+    ("longhorn", longhorn::check),
     ("proxy", proxy::check),
     ("registry-mirrors", registries::check),
     ("tailscale", tailscale::check),

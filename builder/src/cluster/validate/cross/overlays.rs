@@ -5,6 +5,7 @@ use crate::cluster::model::{Node, Overlay, Role};
 use crate::cluster::settings::Setting;
 use crate::cluster::validate::is_kernels;
 use crate::diag::{Fault, Span, nearest};
+use ipnet::IpNet;
 use kiln_contract::policy::Use;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ impl Check<'_> {
         let Some(vip) = overlay.and_then(|overlay| overlay.settings.get("vip")) else { return };
         let Some(address) = vip.text().and_then(|text| text.parse::<IpAddr>().ok()) else { return };
         let mut said = false;
+        self.virtual_is_usable(both, (vip, address));
         for (at, node) in both.cluster.nodes.iter().enumerate() {
             let Some(fixed) = &node.network.fixed else { continue };
             if fixed.address.addr() == address {
@@ -51,6 +53,30 @@ impl Check<'_> {
                 );
             }
         }
+    }
+
+    /// It is no gateway, not the network itself, and of a family that a server has.
+    fn virtual_is_usable(&mut self, both: &Both<'_>, (vip, address): (&Setting, IpAddr)) {
+        let servers = || both.cluster.nodes.iter().filter(|node| node.role == Role::Server);
+        let fixed = || both.cluster.nodes.iter().filter_map(|node| node.network.fixed.as_ref());
+        let ends = |net: &IpNet| {
+            net.addr().is_ipv4()
+                && net.prefix_len() < 31
+                && [net.network(), net.broadcast()].contains(&address)
+        };
+        let addresses: Vec<IpAddr> = servers().flat_map(|node| node.network.addresses()).collect();
+        let reason = if fixed().any(|fixed| fixed.gateway == Some(address)) {
+            "is the nodes' gateway"
+        } else if fixed().any(|fixed| ends(&fixed.address)) {
+            "is the first or the last address of the nodes' network, which no machine can have"
+        } else if !addresses.is_empty() && addresses.iter().all(|one| one.is_ipv4() != address.is_ipv4()) {
+            "is of a kind, IPv4 or IPv6, that no server has an address of"
+        } else {
+            return;
+        };
+        let fault =
+            Fault::error("vip", &vip.span, format!("the virtual address {address} {reason}")).label("here");
+        self.faults.push(fault.help("give `vip` an address of the servers' network that nobody has"));
     }
 
     /// The interface that the virtual address is announced on must be one that every server has.

@@ -8,6 +8,19 @@ use crate::diag::Fault;
 /// Where k3s keeps its datastore. Snapshots are there where servers keep etcd, which one alone does not.
 const DATASTORE: &str = "/var/lib/rancher/k3s/server/db";
 
+/// Variables that the unit, its files and the script have from elsewhere.
+const OWN: [&str; 9] = [
+    "RESTIC_REPOSITORY",
+    "RESTIC_REPOSITORY_FILE",
+    "RESTIC_PASSWORD",
+    "RESTIC_PASSWORD_FILE",
+    "RESTIC_PASSWORD_COMMAND",
+    "RESTIC_CACHE_DIR",
+    "KILN_DATASTORE",
+    "KILN_REPOSITORY_OF",
+    "PATH",
+];
+
 /// The path is that of a datastore without snapshots: those of a running database are torn.
 fn lacks_etcd(told: &Told<'_>, path: &str) -> bool {
     let Some(inner) = path.strip_prefix(DATASTORE).filter(|inner| inner.is_empty() || inner.starts_with('/'))
@@ -42,6 +55,18 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
                     ));
             }
             _ => {}
+        }
+        // systemd takes the last of a name, and the script the wrong one.
+        let variables = field(backup, "environment").map(Setting::map).unwrap_or_default();
+        for (variable, value) in variables.iter().filter(|(variable, _)| OWN.contains(&variable.as_str())) {
+            let message =
+                format!("`environment` of the backup `{text}` has {variable}, which Kiln sets itself");
+            let fault = Fault::error("secret", &value.span, message).label("here");
+            faults.push(fault.help("leave it out: `repository`, `password` and the script say it"));
+        }
+        for path in paths.iter().filter(|path| path.text().is_some_and(|text| text.contains(['\n', '\r']))) {
+            let fault = Fault::error("backup", &path.span, "a path has a line break in it").label("here");
+            faults.push(fault.help("write one path an entry"));
         }
         for path in paths.iter().filter(|path| path.text().is_some_and(|text| lacks_etcd(told, text))) {
             let message = format!("`{text}` names the datastore of k3s by its path");

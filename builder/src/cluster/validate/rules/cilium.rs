@@ -32,6 +32,7 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
             }
         }
     }
+    taken(told, &ranges, faults);
     // A pool that has a conflict gives out nothing.
     ranges.sort_by_key(|range| (range.first, range.last));
     for pair in ranges.windows(2) {
@@ -42,6 +43,38 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
             faults.push(
                 fault.also(&one.place.span, "and this").help("let every address be in one block alone"),
             );
+        }
+    }
+}
+
+/// What is given out must be nobody's: a node's, its gateway's, the API's, pods' and services'.
+fn taken(told: &Told<'_>, ranges: &[Range<'_>], faults: &mut Vec<Fault>) {
+    let setting = |overlay: &str, name: &str| told.node.overlay(overlay)?.settings.get(name)?.text();
+    let mut taken: Vec<(IpAddr, IpAddr, String)> = Vec::new();
+    for node in &told.cluster.nodes {
+        for address in node.network.addresses() {
+            taken.push((address, address, format!("the address of {}", node.name)));
+        }
+        let gateway = node.network.fixed.as_ref().and_then(|fixed| fixed.gateway);
+        taken.extend(gateway.map(|gateway| (gateway, gateway, format!("the gateway of {}", node.name))));
+    }
+    let vip = setting("kube-vip", "vip").and_then(|text| text.parse::<IpAddr>().ok());
+    taken.extend(vip.map(|vip| (vip, vip, "the virtual address of the API".to_owned())));
+    for (name, what) in [("pod_cidr", "the pods'"), ("service_cidr", "the services'")] {
+        let nets = setting("k3s", name).map(crate::cluster::ip::networks).unwrap_or_default();
+        taken
+            .extend(nets.iter().map(|net| (net.network(), net.broadcast(), format!("{what} network {net}"))));
+    }
+    for range in ranges {
+        let meets = |(first, last, _): &&(IpAddr, IpAddr, String)| {
+            first.is_ipv4() == range.first.is_ipv4() && *first <= range.last && range.first <= *last
+        };
+        if let Some((.., what)) = taken.iter().find(meets) {
+            let message = format!("a block of the pool `{}` has {what} in it", range.pool);
+            let fault = Fault::error("cilium", &range.place.span, message).label("taken");
+            faults.push(fault.help(
+                "take addresses of the nodes' network that nobody has, and that DHCP does not give out",
+            ));
         }
     }
 }

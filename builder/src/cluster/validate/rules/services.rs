@@ -9,7 +9,21 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     if let Some(vault) = told.given("vault") {
         pair(vault, ("certificate", "key"), faults);
     }
+    balanced(told, faults);
     ports(told, faults);
+}
+
+/// A load balancer without a server behind it takes connections and closes them.
+fn balanced(told: &Told<'_>, faults: &mut Vec<Fault>) {
+    let Some(haproxy) = told.given("haproxy") else { return };
+    let others = field(haproxy, "servers").map(Setting::list).unwrap_or_default();
+    let servers = || told.servers().any(|server| told.addressed.contains(server.name.as_str()));
+    if others.is_empty() && !servers() {
+        let fault = Fault::error("haproxy", &haproxy.span, "no server of the cluster has a fixed address");
+        faults.push(fault.label("nothing to pass connections on to").help(
+            "give servers addresses in `network`, or name others in `haproxy: { servers: [10.0.0.9] }`",
+        ));
+    }
 }
 
 /// OpenBao 2.6.1 ends with a certificate alone; with a key alone it would speak plain HTTP. containerd and k3s are the same.
