@@ -1,5 +1,6 @@
 //! `ingress-nginx` and `traefik`: ports of Services of type NodePort.
 
+use super::k3s::NodePorts;
 use super::{Told, k3s};
 use crate::cluster::model::Overlay;
 use crate::cluster::settings::Setting;
@@ -42,9 +43,9 @@ fn ports(overlay: &Overlay) -> Vec<(&'static str, &Setting)> {
 /// kube-apiserver 1.34: "provided port is not in the valid range", "provided port is already allocated".
 pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     let (first, last) = match k3s::node_ports(told) {
-        Some((Ok(range), _)) => range,
+        Some(NodePorts { range: Some(range), .. }) => range,
         // It is told where it is written.
-        Some((Err(_), _)) => return,
+        Some(_) => return,
         None => PORTS,
     };
     let own = ports(told.overlay);

@@ -45,16 +45,24 @@ pub(super) fn taint((text, span): (&str, &Span), faults: &mut Vec<Fault>) {
     }
 }
 
+/// What is said of the ports of Services on nodes.
+pub(super) struct NodePorts<'a> {
+    /// First and last; none where the text is no range.
+    pub(super) range: Option<(i64, i64)>,
+    text: &'a str,
+    span: &'a Span,
+}
+
 /// First and last port of Services on nodes, by what k3s and kube-apiserver are told of it, and where that is written.
 /// `first-last` or `first+more` (apimachinery, pkg/util/net: PortRange).
-pub(super) fn node_ports<'a>(told: &Told<'a>) -> Option<(Result<(i64, i64), &'a str>, &'a Span)> {
+pub(super) fn node_ports<'a>(told: &Told<'a>) -> Option<NodePorts<'a>> {
     let server = told.servers().find(|node| node.overlay("k3s").is_some())?;
     let direct = arguments::told(server, "service-node-port-range").into_iter().next_back();
     let passed = arguments::told(server, "kube-apiserver-arg").into_iter().rev().find_map(|(text, span)| {
         Some((text.trim_start_matches('-').strip_prefix("service-node-port-range=")?, span))
     });
     let (text, span) = passed.or(direct)?;
-    Some((range(text).ok_or(text), span))
+    Some(NodePorts { range: range(text), text, span })
 }
 
 fn range(text: &str) -> Option<(i64, i64)> {
@@ -71,7 +79,7 @@ fn range(text: &str) -> Option<(i64, i64)> {
 }
 
 fn ports(told: &Told<'_>, faults: &mut Vec<Fault>) {
-    if let Some((Err(text), span)) = node_ports(told) {
+    if let Some(NodePorts { range: None, text, span }) = node_ports(told) {
         let fault = Fault::error("node-port", span, format!("{text:?} is no range of ports"));
         faults.push(fault.label("k3s would not start").help("write such as `30000-32767`"));
     }
