@@ -8,6 +8,7 @@ mod faults;
 mod manifests;
 mod outside;
 mod real_api;
+mod rejoin;
 mod rig;
 
 use kiln_tests::{succeed, tool};

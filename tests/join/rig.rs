@@ -4,7 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsage
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 /// A step that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// What no line, log or state may hold.
 pub(crate) const SERVER_SECRET: &str = "server-secret-7c1f";
 pub(crate) const AGENT_SECRET: &str = "agent-secret-93ab";
@@ -116,6 +116,17 @@ impl Server {
         let mut server = Self::new(cluster);
         server.start(&[]);
         server
+    }
+
+    /// Asks it as its administrator.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_k3s-standin"));
+        command.args(["ask", method, path]).env("K3S_STANDIN_ROOT", self.root.path());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(body.to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{method} {path}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Waits for it to end by itself.
@@ -245,11 +256,13 @@ impl Node {
         self.root.path().join(path)
     }
 
-    /// Its k3s ends, as with the machine.
+    /// Its k3s ends, as with the machine: what would start it again goes first.
     pub(crate) fn stop(&self) {
-        if let Ok(pid) = fs::read_to_string(self.path("standin.pid")) {
-            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
-            let _ = fs::remove_file(self.path("standin.pid"));
+        for file in ["systemd.pid", "standin.pid"] {
+            if let Ok(pid) = fs::read_to_string(self.path(file)) {
+                let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+                let _ = fs::remove_file(self.path(file));
+            }
         }
     }
 
@@ -338,12 +351,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // What would start it again goes first.
-        for pid in ["systemd.pid", "standin.pid"] {
-            if let Ok(pid) = fs::read_to_string(self.path(pid)) {
-                let _ = Command::new("kill").args(["-9", pid.trim()]).status();
-            }
-        }
+        self.stop();
     }
 }
 

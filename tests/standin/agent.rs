@@ -29,7 +29,8 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
     let (host, to) = (peer.host.clone(), peer.port);
     std::thread::spawn(move || balance(&listener, &host, to));
     crate::ready()?;
-    register(config, &peer)?;
+    register(config, &peer, None)?;
+    renew(config, peer);
     loop {
         std::thread::park();
     }
@@ -87,8 +88,39 @@ pub(crate) fn kubeconfig(config: &Config, port: u16) -> Outcome<()> {
     config::write(&config.path(FOLDER).join("kubelet.kubeconfig"), text)
 }
 
-/// Makes the Node object, and says that the node is Ready when some time has gone by.
-pub(crate) fn register(config: &Config, peer: &Peer) -> Outcome<()> {
+/// What the kubelet reports as the machine's UUID (google/cadvisor, utils/sysfs/sysfs.go: GetSystemUUID).
+fn system_uuid(config: &Config) -> String {
+    let read = |path: &str| std::fs::read_to_string(config.path(path)).ok();
+    let found = read("/sys/class/dmi/id/product_uuid").or_else(|| read("/etc/machine-id"));
+    found.unwrap_or_default().trim().to_owned()
+}
+
+/// Renews the node's lease for ever, as the kubelet does.
+pub(crate) fn renew(config: &Config, peer: Peer) {
+    let Ok(name) = config.node() else { return };
+    std::thread::spawn(move || {
+        let top = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+        let one = format!("{top}/{name}");
+        for count in 0_u64.. {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": name },
+                "spec": { "holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": format!("renewal {count} of {}", std::process::id()) },
+            });
+            let send = |method: &str, path: &str| {
+                let body = lease.to_string().into_bytes();
+                peer.ask(Ask { method, path, headers: Vec::new(), body })
+            };
+            if send("PUT", &one).is_err() {
+                let _ = send("POST", top);
+            }
+            std::thread::sleep(config::seconds("K3S_STANDIN_LEASE", 10.0));
+        }
+    });
+}
+
+/// Makes the Node object, or gives it what is new, and says that the node is Ready when some time has gone by. `member` is the
+/// node's in etcd.
+pub(crate) fn register(config: &Config, peer: &Peer, member: Option<&serde_json::Value>) -> Outcome<()> {
     let name = config.node()?;
     let condition = |ready: bool| {
         let (status, message) = match ready {
@@ -102,10 +134,19 @@ pub(crate) fn register(config: &Config, peer: &Peer) -> Outcome<()> {
         let (key, value) = label.split_once('=').unwrap_or((&label, ""));
         labels.insert(key.to_owned(), json!(value));
     }
+    let mut annotations = Map::new();
+    if let Some(member) = member {
+        labels.insert("node-role.kubernetes.io/etcd".to_owned(), json!("true"));
+        annotations.insert("etcd.k3s.cattle.io/node-name".to_owned(), member["name"].clone());
+        let url = member["clientURLs"][0].as_str().unwrap_or_default();
+        let address = url.trim_start_matches("https://").trim_end_matches(":2379");
+        annotations.insert("etcd.k3s.cattle.io/node-address".to_owned(), json!(address));
+    }
+    let metadata = json!({ "name": name, "labels": labels, "annotations": annotations });
+    let info = json!({ "systemUUID": system_uuid(config) });
     let node = json!({
-        "kind": "Node", "apiVersion": "v1",
-        "metadata": { "name": name, "labels": labels, "annotations": {} },
-        "status": { "conditions": condition(false) },
+        "kind": "Node", "apiVersion": "v1", "metadata": metadata,
+        "status": { "conditions": condition(false), "nodeInfo": info },
     });
     let send = |method: &str, path: &str, body: &serde_json::Value| {
         let headers = vec![("Content-Type", "application/merge-patch+json".to_owned())];
@@ -114,15 +155,24 @@ pub(crate) fn register(config: &Config, peer: &Peer) -> Outcome<()> {
     loop {
         match send("POST", "/api/v1/nodes", &node) {
             Ok(_) => break,
-            // Registered by an earlier run.
-            Err(error) if error.to_string().ends_with("409") => break,
+            // Registered by an earlier run: what is new is laid over it.
+            Err(error) if error.to_string().ends_with("409") => {
+                if member.is_none()
+                    || send("PATCH", &format!("/api/v1/nodes/{name}"), &json!({ "metadata": metadata }))
+                        .is_ok()
+                {
+                    break;
+                }
+            }
             Err(error) => eprintln!("Unable to register node with API server: {error}"),
         }
         std::thread::sleep(Duration::from_millis(500));
     }
     std::thread::sleep(config::seconds("K3S_STANDIN_READY", 1.0));
     let path = format!("/api/v1/nodes/{name}/status");
-    while let Err(error) = send("PATCH", &path, &json!({ "status": { "conditions": condition(true) } })) {
+    while let Err(error) =
+        send("PATCH", &path, &json!({ "status": { "conditions": condition(true), "nodeInfo": info } }))
+    {
         eprintln!("Error updating node status, will retry: {error}");
         std::thread::sleep(Duration::from_millis(500));
     }

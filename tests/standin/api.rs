@@ -1,11 +1,12 @@
 //! Node objects, as far as a kubelet and who acts as one use them. A node may read and change itself alone, which is what the
 //! Node authorizer and NodeRestriction leave it (Kubernetes 1.32 and later).
 
-use crate::Outcome;
 use crate::serving::{Answer, Request};
 use crate::store::Store;
+use crate::{Outcome, objects};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use time::OffsetDateTime;
 
 const COLLECTION: &str = "/api/v1/nodes";
 
@@ -18,10 +19,16 @@ pub(crate) fn object(code: u16, value: &Value) -> Answer {
     Answer { status: code, kind: "application/json", body: value.to_string().into_bytes() }
 }
 
+/// Where nodes' leases are. A node may write its own (NodeRestriction).
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+
 /// Answers a request to the API.
 pub(crate) fn answer(store: &Store, request: &Request) -> Outcome<Answer> {
     let Some(who) = &request.node else { return Ok(status(401, "Unauthorized")) };
     let path = request.path.split('?').next().unwrap_or_default();
+    if path == LEASES || path.strip_prefix(LEASES) == Some(format!("/{who}").as_str()) {
+        return objects::answer(store, request);
+    }
     if request.method == "POST" && path == COLLECTION {
         return create(store, who, &request.body);
     }
@@ -52,7 +59,7 @@ pub(crate) fn answer(store: &Store, request: &Request) -> Outcome<Answer> {
 }
 
 /// True as often as a test wants it.
-fn conflicts() -> bool {
+pub(crate) fn conflicts() -> bool {
     static ANSWERED: AtomicUsize = AtomicUsize::new(0);
     let wanted = std::env::var("K3S_STANDIN_CONFLICTS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     ANSWERED.fetch_add(1, Ordering::SeqCst) < wanted
@@ -69,8 +76,18 @@ fn create(store: &Store, who: &str, body: &[u8]) -> Outcome<Answer> {
             return status(409, &format!("nodes {name:?} already exists"));
         }
         new["metadata"]["resourceVersion"] = "1".into();
+        let now = OffsetDateTime::now_utc();
+        new["metadata"]["creationTimestamp"] = stamp(now).into();
+        new["metadata"]["uid"] = format!("uid-{}", now.unix_timestamp_nanos()).into();
         object(201, node.insert(new))
     })
+}
+
+/// RFC 3339, in seconds.
+fn stamp(time: OffsetDateTime) -> String {
+    let (hour, minute, second) = time.to_hms();
+    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// RFC 7386, on the version that was read where the patch names one.

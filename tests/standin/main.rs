@@ -12,6 +12,10 @@
 //! | `K3S_STANDIN_LOOK` | seconds between two looks at the folder of manifests (15) |
 //! | `K3S_STANDIN_DIE` | a server ends itself before it answers its request of that number |
 //! | `K3S_STANDIN_CONFLICTS` | as many changes of Nodes are answered by 409 |
+//! | `K3S_STANDIN_LEASE` | seconds between two renewals of a node's lease (10) |
+//! | `K3S_STANDIN_ETCD` | `silent`: a server's etcd does not answer |
+//! | `K3S_STANDIN_CLIENTS` | file with another CA that clients are judged by |
+//! | `K3S_STANDIN_REFUSE` | status that administrators are answered with |
 //! | `K3S_STANDIN_LOG` | file that gets a line for each request, with all its headers |
 //!
 //! It ends as k3s does, with a line of `level=fatal` in logrus' form. What a test wants it to end with is in a file,
@@ -23,6 +27,7 @@ mod authority;
 mod client;
 mod config;
 mod folder;
+mod members;
 mod objects;
 mod server;
 mod serving;

@@ -2,7 +2,7 @@
 //! k3s' own, and those of CustomResourceDefinitions, which are objects themselves.
 
 use crate::Outcome;
-use crate::api::{merge, object, status};
+use crate::api::{conflicts, merge, object, status};
 use crate::serving::{Answer, Request};
 use crate::store::Store;
 use base64::Engine;
@@ -10,13 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// API version, kind, plural, and whether it is in a namespace.
-const KINDS: [(&str, &str, &str, bool); 14] = [
+const KINDS: [(&str, &str, &str, bool); 15] = [
     ("v1", "Namespace", "namespaces", false),
     ("v1", "Node", "nodes", false),
     ("v1", "ConfigMap", "configmaps", true),
     ("v1", "Secret", "secrets", true),
     ("v1", "Service", "services", true),
     ("v1", "ServiceAccount", "serviceaccounts", true),
+    ("coordination.k8s.io/v1", "Lease", "leases", true),
     ("apps/v1", "DaemonSet", "daemonsets", true),
     ("apps/v1", "Deployment", "deployments", true),
     ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
@@ -127,8 +128,16 @@ pub(crate) fn answer(store: &Store, request: &Request) -> Outcome<Answer> {
         }
         ("PATCH", Some(name)) => {
             let patch = body()?;
+            let mut conflict = kind.plural == "nodes" && conflicts();
             store.whole(&key(kind, namespace, name), |found| {
                 let Some(found) = found else { return absent(kind, name) };
+                for condition in ["uid", "resourceVersion"] {
+                    let wanted = &patch["metadata"][condition];
+                    conflict |= !wanted.is_null() && *wanted != found["metadata"][condition];
+                }
+                if conflict {
+                    return status(409, "the object has been modified");
+                }
                 change(found, &patch);
                 object(200, found)
             })

@@ -5,7 +5,7 @@ use crate::client::{Ask, Peer, Token};
 use crate::config::{self, Config};
 use crate::serving::{self, Answer, Request};
 use crate::store::Store;
-use crate::{Outcome, agent, api, folder, objects};
+use crate::{Outcome, agent, api, folder, members, objects};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -32,6 +32,8 @@ struct Server {
     /// Secrets of the users `server` and `node`.
     secrets: (String, String),
     etcd: bool,
+    /// The server that was joined, which has the table of members.
+    began: Option<String>,
     folder: std::path::PathBuf,
     ready_at: Instant,
     asked: AtomicUsize,
@@ -56,6 +58,9 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
         Some(url) if !config.path(WAL).exists() => Some(bootstrap(config, &url)?),
         _ => None,
     };
+    if let Some(first) = &first {
+        members::join(config, first, &secret)?;
+    }
     let etcd = datastore(config, first.is_some())?;
     let (server_ca, client_ca) = (Authority::read(config, "server")?, Authority::read(config, "client")?);
     let node = config.node()?;
@@ -65,7 +70,8 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
     hosts.extend(config.list("tls-san"));
     hosts.extend(config.list("node-ip"));
     let subject = Subject { name: "k3s".to_owned(), organisation: Some("k3s"), server: true, hosts };
-    let tls = serving::tls(&server_ca.issue(subject)?, &client_ca.pem)?;
+    let judge = std::env::var_os("K3S_STANDIN_CLIENTS").map(fs::read_to_string);
+    let tls = serving::tls(&server_ca.issue(subject)?, &judge.unwrap_or_else(|| Ok(client_ca.pem.clone()))?)?;
     let identity = files(config, (&server_ca, &client_ca), (&node, port))?;
     let authority = server_ca.pem.clone();
     let server = Arc::new(Server {
@@ -74,10 +80,16 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
         client_ca,
         secrets: (secret, agents),
         etcd,
+        began: config.text("server"),
         folder: config.path(FOLDER),
         ready_at: Instant::now() + config::seconds("K3S_STANDIN_LATE", 0.0),
         asked: AtomicUsize::new(0),
     });
+    if etcd && server.began.is_none() {
+        members::add(&server.store, members::own(config)?)?;
+        let removing = server.clone();
+        std::thread::spawn(move || members::watch(&removing.store).err());
+    }
     let listener = TcpListener::bind((bind, port))?;
     let serving = server.clone();
     std::thread::spawn(move || {
@@ -101,11 +113,15 @@ pub(crate) fn run(config: &Config) -> Outcome<()> {
         }
     });
     let own = Peer { host: "127.0.0.1".to_owned(), port, authority, identity: Some(identity) };
+    let member = if etcd { Some(members::own(config)?) } else { None };
     // etcd would carry the Node object from one server to the others.
     if let Some(first) = first {
-        agent::register(config, &Peer { identity: own.identity.clone(), ..first })?;
+        let first = Peer { identity: own.identity.clone(), ..first };
+        agent::register(config, &first, member.as_ref())?;
+        agent::renew(config, first);
     }
-    agent::register(config, &own)?;
+    agent::register(config, &own, member.as_ref())?;
+    agent::renew(config, own);
     loop {
         std::thread::park();
     }
@@ -221,7 +237,15 @@ impl Server {
             return Ok(Answer::text(503, "starting"));
         }
         let Some(route) = request.path.strip_prefix("/v1-k3s/") else {
+            if matches!(request.path.as_str(), "/db/info" | "/standin/members") {
+                return self.members(request);
+            }
             if request.admin {
+                if let Some(refused) =
+                    std::env::var("K3S_STANDIN_REFUSE").ok().and_then(|text| text.parse().ok())
+                {
+                    return Ok(api::status(refused, "refused"));
+                }
                 return objects::answer(&self.store, request);
             }
             return api::answer(&self.store, request);
@@ -263,6 +287,25 @@ impl Server {
             }
             _ => Ok(Answer::text(404, "404 page not found")),
         }
+    }
+
+    /// Who has the servers' token is told of etcd's members (pkg/etcd/etcd.go: infoHandler); an etcd that does not answer is 500.
+    fn members(&self, request: &Request) -> Outcome<Answer> {
+        match self.who(request) {
+            Ok(Who::Server) => {}
+            Ok(_) => return Ok(Answer::text(403, "forbidden")),
+            Err(answer) => return Ok(answer),
+        }
+        if std::env::var("K3S_STANDIN_ETCD").is_ok_and(|how| how == "silent") {
+            return Ok(Answer::text(500, "failed to get etcd MemberList: context deadline exceeded"));
+        }
+        if request.method == "POST" {
+            return members::add(&self.store, serde_json::from_slice(&request.body)?);
+        }
+        let Some(url) = &self.began else { return members::list(&self.store) };
+        let token = Token::parse(&self.secrets.0)?;
+        let body = Peer::find(url, &token)?.ask(Ask::get("/db/info").with("server", &token.secret))?;
+        Ok(Answer { status: 200, kind: "application/json", body })
     }
 
     /// Basic credentials or a node's certificate: pkg/server/auth/auth.go.

@@ -5,6 +5,7 @@
 //! it), and knows nothing of the servers that a cluster file names. A server that was flashed again has no datastore, the
 //! same CAs and the same tokens: an empty datastore says nothing of the world. So a cluster is founded on a word alone.
 
+use crate::rejoin::Policy;
 use serde::{Deserialize, Serialize};
 
 /// What a seed tells a server about the cluster's datastore. A join document of an older Kiln has none: its `config.yaml`
@@ -27,6 +28,10 @@ pub struct Store {
     /// The data disk that keeps the datastore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Disk>,
+    /// Who has this node's old member taken out of etcd when it was made anew. Documents of an older Kiln have none, and a
+    /// person does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejoin: Option<Policy>,
 }
 
 /// Another server.

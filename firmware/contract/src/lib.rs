@@ -19,6 +19,7 @@ pub mod memory;
 pub mod partition;
 pub mod plan;
 pub mod policy;
+pub mod rejoin;
 pub mod report;
 pub mod secret;
 pub mod settle;

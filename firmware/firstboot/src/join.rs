@@ -10,6 +10,7 @@ mod manifests;
 mod name;
 mod network;
 mod node;
+mod rejoin;
 mod server;
 mod settle;
 mod shred;
@@ -27,6 +28,8 @@ use kiln_contract::datastore::{Decision, Here, Said, Store};
 use kiln_contract::join::{self, Endpoint, Join};
 use kiln_contract::settle::{self as settling, Settle};
 pub(crate) use manifests::run as manifests;
+use rejoin::Up;
+pub(crate) use rejoin::say_yes;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,7 +39,7 @@ use story::{Story, Title};
 const HASTE: &str = "KILN_JOIN_HASTE";
 const TITLE: Title = Title { word: "join", state: join::STATE, report: join::REPORT };
 const SETTLING: Title = Title { word: "settle", state: settling::STATE, report: settling::REPORT };
-const USAGE: &str = "kiln-firstboot join|settle [--root DIR] [--systemctl PROGRAM] [--journalctl PROGRAM] [--clock-offset SECONDS]";
+const USAGE: &str = "kiln-firstboot join|settle|rejoin [--root DIR] [--systemctl PROGRAM] [--journalctl PROGRAM] [--clock-offset SECONDS]";
 
 /// What the supervisor stands in.
 #[derive(Debug)]
@@ -162,6 +165,7 @@ fn tell(around: &Around, join: &Join) {
         }
         return;
     }
+    let mut endpoint = join.server.clone();
     if !story.progress.joined {
         story.step("link", |_| network::link(around, join));
         story.step("address", |_| network::address(around, join));
@@ -175,11 +179,14 @@ fn tell(around: &Around, join: &Join) {
         };
         match way {
             Way::Has => story.step("clock", |since| clock::plausible(around, join, since)),
-            Way::Dials(endpoint) => dial(&mut story, (around, join), &endpoint),
+            Way::Dials(found) => {
+                endpoint = found;
+                dial(&mut story, (around, join), &endpoint);
+            }
         }
     }
     story.step("start", |_| unit::start(around, join));
-    story.step("ready", |_| node::ready(around, join));
+    up(&mut story, (around, join), &endpoint);
     story.joined();
     if let Some(store) = &join.store {
         datastore::was_ready(around, join, store);
@@ -189,6 +196,17 @@ fn tell(around: &Around, join: &Join) {
     }
     story.step("shred", |_| shred::run(around, &left));
     story.done(&format!("node {} has joined cluster {}", join.node, join.cluster));
+}
+
+/// Until the node is Ready. A server that was made anew may have an old member in etcd, which must go first.
+fn up(story: &mut Story<'_>, (around, join): (&Around, &Join), endpoint: &Endpoint) {
+    loop {
+        let progress = story.progress.clone();
+        match story.step("ready", |_| rejoin::ready(around, join, &progress)) {
+            Up::Ready => return rejoin::over(story, (around, join), endpoint),
+            Up::Duplicate => rejoin::run(story, (around, join), endpoint),
+        }
+    }
 }
 
 /// From the way to a server to its word that this node may join.
@@ -202,7 +220,9 @@ fn dial(story: &mut Story<'_>, (around, join): (&Around, &Join), endpoint: &Endp
         server::reach(&dial)
     });
     let now = || server::again(around, endpoint, &dial);
-    story.step("server", |_| server::recognise(around, join, &now()?));
+    if let Some(date) = story.step("server", |_| server::recognise(around, join, &now()?)) {
+        datastore::aged(around, join, (&mut story.progress, date));
+    }
     story.step("token", |_| server::credentials(around, join, &now()?));
     story.step("password", |_| server::password(around, join, &now()?));
     story.step("turn", |_| server::hold(around, join));

@@ -91,13 +91,14 @@ fn main() -> ExitCode {
         Some("data-disks") => stock::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("settle") => join::settle(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("join") => join::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        Some("rejoin") => join::say_yes(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("manifests") => join::manifests(&std::env::args().skip(2).collect::<Vec<_>>()),
         Some("luns") => luns::run(),
         Some("luns-stop") => luns::stop(),
         Some("target") => target::run(),
         _ => {
             eprintln!(
-                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report, disks or data-disks"
+                "kiln-firstboot runs as PID 1 of an initramfs; by hand: kiln-firstboot probe, report, disks, data-disks or rejoin"
             );
             ExitCode::from(2)
         }

@@ -2,10 +2,14 @@
 //! [`kiln_contract::datastore`] makes of that becomes a file of k3s' configuration. k3s is started by the join alone, so it
 //! never starts before.
 
+use super::story::Progress;
 use super::words::{Cause, Trouble};
 use super::{Around, server};
 use kiln_contract::datastore::{Disk, Facts, Here, Peer, Said, Store, Why};
+use kiln_contract::event::{BOOT_RECORD, RECORD, Record};
 use kiln_contract::join::{Endpoint, Join};
+use kiln_contract::plan::Action;
+use kiln_contract::rejoin::Emptied;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
@@ -38,6 +42,28 @@ struct Mark {
     node: String,
     /// The node was Ready with it.
     ready: bool,
+    /// Kiln made the disk in the boot that wrote this mark.
+    #[serde(default)]
+    made: bool,
+    /// When the disk was made, by the cluster's clocks: seconds since 1970. It may have been a while before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+}
+
+impl Mark {
+    fn new(join: &Join) -> Self {
+        let (cluster, node) = (join.cluster.clone(), join.node.clone());
+        Self { version: VERSION, cluster, node, ready: false, made: false, since: None }
+    }
+
+    /// The one on a data disk; nothing where there is none.
+    fn read(top: &Path) -> io::Result<Option<Self>> {
+        match fs::read(top.join(MARK)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// What was found on the node.
@@ -92,16 +118,13 @@ fn placed(around: &Around, join: &Join, disk: &Disk) -> Result<bool, Trouble> {
     let top = around.path(&disk.mount_point).join(ON_DISK);
     let folder = top.join("db");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| unread(&shown, &error))?;
-    let mark = match fs::read(top.join(MARK)) {
-        Ok(bytes) => serde_json::from_slice::<Mark>(&bytes)
-            .map_err(|error| Trouble::new(Cause::DatastoreUnread, format!("{shown}: {MARK}: {error}")))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let (cluster, node) = (join.cluster.clone(), join.node.clone());
-            let mark = Mark { version: VERSION, cluster, node, ready: false };
+    let mark = match Mark::read(&top).map_err(|error| unread(&format!("{shown}: {MARK}"), &error))? {
+        Some(mark) => mark,
+        None => {
+            let mark = Mark { made: made_by(around, BOOT_RECORD, &disk.disk), ..Mark::new(join) };
             marked(&top, &mark).map_err(|error| unread(&shown, &error))?;
             mark
         }
-        Err(error) => return Err(unread(&shown, &error)),
     };
     if (mark.cluster.as_str(), mark.node.as_str()) != (join.cluster.as_str(), join.node.as_str()) {
         let facts = format!("{shown} holds that of node {} of cluster {}", mark.node, mark.cluster);
@@ -150,10 +173,63 @@ pub(super) fn was_ready(around: &Around, join: &Join, store: &Store) {
     let database = around.path(DATABASE);
     let _ = fs::remove_file(database.join(TURNING));
     let Some(disk) = &store.data else { return };
-    let (cluster, node) = (join.cluster.clone(), join.node.clone());
     let top = around.path(&disk.mount_point).join(ON_DISK);
+    let mark = Mark::read(&top).ok().flatten().unwrap_or_else(|| Mark::new(join));
     // Without it the node only knows less of its past.
-    let _ = marked(&top, &Mark { version: VERSION, cluster, node, ready: true });
+    let _ = marked(&top, &Mark { ready: true, ..mark });
+}
+
+/// Did the boot of that record make this data disk?
+fn made_by(around: &Around, record: &str, disk: &str) -> bool {
+    let record = fs::read(around.path(record)).ok();
+    let record = record.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+    record.into_iter().flat_map(|record| record.plan.disks).any(|decision| match decision.action {
+        Action::Provision(place) | Action::Resume(place) | Action::Erase(place, _) => place.slot == disk,
+        _ => false,
+    })
+}
+
+/// Why the datastore is empty, and when what it would be in was made, as far as it knows. `progress` is of the system's own
+/// state, which may be older than the data disk.
+pub(super) fn emptied(
+    around: &Around,
+    join: &Join,
+    progress: &Progress,
+) -> Result<(Emptied, Option<u64>), Trouble> {
+    let Some(store) = &join.store else { return Ok((Emptied::BySomebody, None)) };
+    let (local, _) = look(around, join, store)?;
+    if local.here != Here::Nothing {
+        return Ok((Emptied::Not, None));
+    }
+    let was_ready = progress.was_ready();
+    let (made, since) = match &store.data {
+        None => (!was_ready, progress.made),
+        Some(disk) => {
+            let top = around.path(&disk.mount_point).join(ON_DISK);
+            let mark = Mark::read(&top).map_err(|error| unread(&disk.disk, &error))?;
+            let mark = mark.unwrap_or_else(|| Mark::new(join));
+            // A boot of this very state made it, and the node was not Ready since.
+            let before = !was_ready && made_by(around, RECORD, &disk.disk);
+            (!mark.ready && (mark.made || before), mark.since)
+        }
+    };
+    Ok((if made { Emptied::Made } else { Emptied::BySomebody }, since))
+}
+
+/// Notes when this state and its data disk were made at the latest, unless that is known; `now` is a pinned server's word.
+/// What was made was made after this boot began, as a rule.
+pub(super) fn aged(around: &Around, join: &Join, (progress, now): (&mut Progress, u64)) {
+    let uptime = fs::read_to_string(around.path("/proc/uptime")).unwrap_or_default();
+    let uptime = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    let made = now.saturating_sub(uptime);
+    progress.made.get_or_insert(made);
+    let Some(disk) = join.store.as_ref().and_then(|store| store.data.as_ref()) else { return };
+    let top = around.path(&disk.mount_point).join(ON_DISK);
+    if let Ok(Some(mark)) = Mark::read(&top)
+        && mark.since.is_none()
+    {
+        let _ = marked(&top, &Mark { since: Some(made), ..mark });
+    }
 }
 
 fn marked(top: &Path, mark: &Mark) -> io::Result<()> {
@@ -161,7 +237,7 @@ fn marked(top: &Path, mark: &Mark) -> io::Result<()> {
 }
 
 /// Beside, then renamed: a cut leaves the old one or the new one.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;

@@ -42,6 +42,11 @@ pub(super) fn exits(around: &Around, join: &Join) -> Option<Exits> {
     Some(Exits { count: count.max(1), state: state.to_owned(), last: last_words(around, join) })
 }
 
+/// How the unit ended last, in its own words without any secret; empty when it did not.
+pub(super) fn quoted(around: &Around, join: &Join) -> String {
+    exits(around, join).and_then(|exits| exits.last).map(|last| last.quote).unwrap_or_default()
+}
+
 /// The unit's last words in this boot, without any secret.
 fn last_words(around: &Around, join: &Join) -> Option<Ending> {
     let mut command = Command::new(&around.journalctl);

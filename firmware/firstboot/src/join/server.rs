@@ -62,8 +62,8 @@ fn unreachable(dial: &Dial, error: &io::Error) -> Trouble {
     Trouble::new(cause, dial.authority())
 }
 
-/// Is it the cluster's own server? Nothing secret was sent before this has said yes.
-pub(super) fn recognise(around: &Around, join: &Join, dial: &Dial) -> Found<()> {
+/// Is it the cluster's own server, and what time does it say? Nothing secret was sent before this has said yes.
+pub(super) fn recognise(around: &Around, join: &Join, dial: &Dial) -> Found<Option<u64>> {
     let client = pinned(around, join, dial)?;
     let answer = match client.ask(Question { method: "GET", path: "/cacerts", ..Question::default() }) {
         Ok(answer) => answer,
@@ -81,7 +81,7 @@ pub(super) fn recognise(around: &Around, join: &Join, dial: &Dial) -> Found<()> 
         );
         return Err(Trouble::new(Cause::OtherHash, facts));
     }
-    Ok(((), format!("{} is a server of cluster {}", dial.authority(), join.cluster)))
+    Ok((answer.date, format!("{} is a server of cluster {}", dial.authority(), join.cluster)))
 }
 
 /// The token, when it is of the pinned CA.
@@ -187,7 +187,7 @@ pub(super) fn hold(around: &Around, join: &Join) -> Found<()> {
     }
 }
 
-fn basic(user: &str, secret: &str) -> String {
+pub(super) fn basic(user: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
 }
 
@@ -195,7 +195,12 @@ fn pinned(around: &Around, join: &Join, dial: &Dial) -> Result<Client, Trouble> 
     Client::new(dial, &join.ca.pem, None, around.clock).map_err(|error| failed(dial, join, &error))
 }
 
-fn ask(around: &Around, join: &Join, dial: &Dial, question: Question<'_>) -> Result<Answer, Trouble> {
+pub(super) fn ask(
+    around: &Around,
+    join: &Join,
+    dial: &Dial,
+    question: Question<'_>,
+) -> Result<Answer, Trouble> {
     pinned(around, join, dial)?.ask(question).map_err(|error| failed(dial, join, &error))
 }
 
@@ -213,7 +218,7 @@ pub(super) fn refused(status: u16, path: &str) -> Trouble {
 }
 
 /// What went wrong on the way, told apart as far as TLS tells it.
-fn failed(dial: &Dial, join: &Join, error: &Error) -> Trouble {
+pub(super) fn failed(dial: &Dial, join: &Join, error: &Error) -> Trouble {
     let authority = dial.authority();
     match (error, error.tls()) {
         (_, Some(rustls::Error::InvalidCertificate(bad))) => certificate(dial, join, bad),

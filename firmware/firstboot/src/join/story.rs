@@ -1,6 +1,7 @@
 //! One step after another, each tried until it is done: what is said meanwhile, what is kept over a restart, and the report.
 
 use super::Around;
+use super::rejoin::Past;
 use super::words::Trouble;
 use crate::console::announce;
 use kiln_contract::ending::Waiting;
@@ -44,12 +45,25 @@ pub(super) struct Progress {
     /// The node was Ready once on this state, whatever became of its datastore.
     #[serde(default)]
     was_ready: bool,
+    /// When this state was made, by the cluster's clocks: seconds since 1970. It may have been a while before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made: Option<u64>,
+    /// What became of this node's old member in etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rejoin: Option<Past>,
     /// Seconds since 1970, by the node's own clock.
     began: u64,
     steps: Vec<Step>,
     /// What is in the way at the moment, as it was told last, and whether time may heal it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waiting: Option<Waiting>,
+}
+
+impl Progress {
+    /// The node was Ready once on this state.
+    pub(super) fn was_ready(&self) -> bool {
+        self.joined || self.was_ready
+    }
 }
 
 /// A step that is done.
@@ -92,6 +106,8 @@ impl<'a> Story<'a> {
             joined: false,
             done: false,
             was_ready: false,
+            made: None,
+            rejoin: None,
             began: around.clock.now(),
             steps: Vec::new(),
             waiting: None,
@@ -161,7 +177,7 @@ impl<'a> Story<'a> {
 
     /// The node was Ready once on this state.
     pub(super) fn was_ready(&self) -> bool {
-        self.progress.joined || self.progress.was_ready
+        self.progress.was_ready()
     }
 
     /// The datastore is gone: all is to be done again.
@@ -181,7 +197,8 @@ impl<'a> Story<'a> {
         self.say(end);
     }
 
-    fn keep(&mut self) {
+    /// Writes down how far the node has come.
+    pub(super) fn keep(&mut self) {
         if let Err(error) = write(&self.around.path(self.title.state), &self.progress)
             && !self.told
         {

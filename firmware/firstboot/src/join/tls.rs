@@ -126,9 +126,9 @@ impl Client {
                 let chain =
                     CertificateDer::pem_slice_iter(&identity.certificate).filter_map(Result::ok).collect();
                 let key = PrivateKeyDer::from_pem_slice(&identity.key);
-                let key = key.map_err(|_| Error::Material("the kubelet's key"))?;
+                let key = key.map_err(|_| Error::Material("the client's key"))?;
                 let config = builder.with_client_auth_cert(chain, key);
-                config.map_err(|_| Error::Material("the kubelet's certificate"))?
+                config.map_err(|_| Error::Material("the client's certificate"))?
             }
         };
         Ok(Self::with(dial, config))

@@ -87,6 +87,23 @@ causes! {
     Stopped: "a key stopped this: {}", "`systemctl restart kiln-join`, or a restart of the node, asks again";
     NotConfigured: "k3s can't be told how to begin: {}", "Mend what is named";
     NotCopied: "SQLite's files can't be copied before they become etcd: {}", "Mend what is named: the copy needs as much room as they have";
+    EtcdSilent: "etcd itself does not answer on {}", "Look at that server (`journalctl -u k3s`): without a majority of healthy servers nothing is taken out";
+    RejoinStarts: "etcd has lost this node's old member{}, and k3s joins as a new one", "It takes a minute; its journal tells (`journalctl -u k3s`)";
+    RejoinEmptied: "{}", "Kiln takes no member out of etcd for that: if this is the machine that is to stay, do it yourself on another server, `kubectl annotate node NAME etcd.k3s.cattle.io/remove=true` (docs/servers.md)";
+    RejoinOnce: "{}", "Once a state is what Kiln does by itself: two machines of one name would take each other out for ever. Is there another one? If not, on another server: `kubectl annotate node NAME etcd.k3s.cattle.io/remove=true` (docs/servers.md)";
+    RejoinNoNode: "Kubernetes has no node {}, and etcd has a member of that name", "k3s takes a member out when its Node is deleted: look at `kubectl get nodes`, and at the other servers' journals";
+    RejoinYounger: "{}", "Look for that machine and switch one of the two off; `kubectl get node -o yaml` has its addresses";
+    RejoinNoMember: "{}", "k3s joins at its next start, within seconds (`journalctl -u k3s`)";
+    RejoinMembers: "{}", "More than one machine may have had this name: take out by hand what is old (docs/servers.md)";
+    RejoinLearner: "{}", "One at a time: this goes on when that one votes";
+    RejoinUnhealthy: "{}", "Taking a member out needs a majority, and leaves less to lose: bring the other servers up first";
+    RejoinAlive: "{}", "Switch one of the two off, or give it another name: nothing is taken out while it lives";
+    RejoinAllStill: "{}", "Other nodes' kubelets are to run before that can be judged: look at `kubectl get nodes`, and at the servers' journals";
+    RejoinHeld: "another server's rejoin is under way: {}", "One at a time: this goes on when that one is Ready, or ten minutes after it was last heard of";
+    RejoinKey: "a certificate for this node's rejoin can't be made: {}", "The seed puts the CA of clients there: build this node's seed anew; or do it on another server, `kubectl annotate node NAME etcd.k3s.cattle.io/remove=true`";
+    RejoinRefused: "the Kubernetes API does not take the certificate that this node made with its seed's CA: {}", "The CA of clients was rotated, or is another cluster's: build this node's seed with the cluster's present secrets";
+    RejoinAsks: "a person is asked whether to {}", "If so, type `kiln-firstboot rejoin` on this node (on an image of Kiln /usr/lib/kiln/kiln-firstboot)";
+    RejoinStill: "etcd still has the member {}, which k3s was asked to take out", "k3s does it within seconds (`journalctl -u k3s` on the other servers)";
     NotShredded: "secrets can't be removed: {}", "Remove them by hand, or mend what is named";
 }
 
@@ -136,6 +153,13 @@ impl Trouble {
                 | Cause::NotK3s
                 | Cause::WrongPassword
                 | Cause::ApiRefused
+                | Cause::RejoinEmptied
+                | Cause::RejoinOnce
+                | Cause::RejoinYounger
+                | Cause::RejoinMembers
+                | Cause::RejoinKey
+                | Cause::RejoinRefused
+                | Cause::RejoinAsks
         );
         !never && self.known.is_none_or(Known::heals)
     }

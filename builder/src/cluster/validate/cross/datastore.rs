@@ -13,7 +13,7 @@ impl Check<'_> {
         let Some((_, _, k3s)) = servers().next() else { return };
         let given = |name: &str| k3s.settings.get(name).filter(|setting| setting.value != SettingValue::Null);
         if let (Some(external), Some(other)) =
-            (given("datastore"), given("data").or_else(|| given("embedded")))
+            (given("datastore"), ["data", "embedded", "rejoin"].into_iter().find_map(given))
         {
             let message = "with an external `datastore` servers keep no data of their own";
             let fault = Fault::error("datastore", &other.span, message.to_owned()).label("keeps nothing");

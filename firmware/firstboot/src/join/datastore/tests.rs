@@ -1,8 +1,12 @@
 use super::{CONFIG, DATABASE, Local, Told, copied, is_mounted, look, tell, was_ready};
+use crate::join::TITLE;
+use crate::join::story::Story;
 use crate::join::tests::{around, document};
 use crate::join::words::Cause;
 use kiln_contract::datastore::{Disk, Here, Store};
+use kiln_contract::event::{BOOT_RECORD, RECORD};
 use kiln_contract::join::{Endpoint, Join, Role};
+use kiln_contract::rejoin::Emptied;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -150,4 +154,68 @@ fn sqlite_is_copied_before_it_is_turned_and_a_cut_begins_again() {
     let join = server();
     was_ready(&around, &join, &Store::default());
     assert!(!at("kiln-turning").exists());
+}
+
+/// Why a datastore is empty: by what the state says of the past, and by who made a data disk.
+#[test]
+fn who_emptied_a_datastore() {
+    let made = r#"{"version":1,"kiln":"0","cluster":"demo","node":"k3s2","boot_id":"b","began":0,"ended":1,"steps":[],"problems":[],
+        "plan":{"problems":[],"disks":[{"disk":"sdb","action":{"provision":{"rule":"r","slot":"db","usage":"mount"}}}]}}"#;
+    let why = |on_disk: bool, was_ready: bool, records: &[&str], ready: bool| {
+        let root = tempfile::tempdir().unwrap();
+        let around = around(root.path());
+        for record in records {
+            put(root.path(), record, made);
+        }
+        let store = if on_disk { self::on_disk(root.path(), true) } else { Store::default() };
+        let join = Join { store: Some(store.clone()), ..server() };
+        let mut story = Story::resume(&around, &TITLE, ("demo", "k3s2"));
+        look(&around, &join, &store).unwrap();
+        super::aged(&around, &join, (&mut story.progress, 1000));
+        put(root.path(), "proc/uptime", "300.55 1.0\n");
+        super::aged(&around, &join, (&mut story.progress, 2000));
+        if ready {
+            super::was_ready(&around, &join, &store);
+        }
+        if was_ready {
+            story.joined();
+        }
+        super::emptied(&around, &join, &story.progress).unwrap()
+    };
+    let (boot, first) = (BOOT_RECORD, RECORD);
+    for (on_disk, was_ready, records, ready, want) in [
+        (false, false, vec![], false, Emptied::Made),
+        (false, true, vec![], false, Emptied::BySomebody),
+        (false, true, vec![boot, first], false, Emptied::BySomebody),
+        (true, false, vec![], false, Emptied::BySomebody),
+        (true, true, vec![boot], false, Emptied::Made),
+        (true, false, vec![boot], false, Emptied::Made),
+        (true, false, vec![first], false, Emptied::Made),
+        // A disk of an earlier boot, and the node was Ready since.
+        (true, true, vec![first], false, Emptied::BySomebody),
+        (true, true, vec![boot], true, Emptied::BySomebody),
+    ] {
+        assert_eq!(
+            why(on_disk, was_ready, &records, ready),
+            (want, Some(1000)),
+            "{on_disk} {was_ready} {records:?}"
+        );
+    }
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), &format!("{DATABASE}/etcd/member/wal/0.wal"), "");
+    let around = around(root.path());
+    let story = Story::resume(&around, &TITLE, ("demo", "k3s2"));
+    assert_eq!(super::emptied(&around, &server(), &story.progress).unwrap().0, Emptied::Not);
+}
+
+/// What was made here was made after the boot began.
+#[test]
+fn a_state_is_as_old_as_its_boot() {
+    let root = tempfile::tempdir().unwrap();
+    let around = around(root.path());
+    put(root.path(), "proc/uptime", "300.55 1.0\n");
+    let mut story = Story::resume(&around, &TITLE, ("demo", "k3s2"));
+    super::aged(&around, &server(), (&mut story.progress, 1000));
+    super::aged(&around, &server(), (&mut story.progress, 5000));
+    assert_eq!(story.progress.made, Some(700));
 }
