@@ -8,6 +8,7 @@ mod alternatives;
 mod base;
 pub mod catalog;
 pub mod certs;
+mod console;
 mod coverage;
 pub mod depmod;
 mod dpkg;
@@ -153,6 +154,7 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
             units::apply,
             alternatives::apply,
             pam::apply,
+            console::apply,
             python::apply,
             tmpfiles::apply,
             base::owners,
