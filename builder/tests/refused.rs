@@ -482,7 +482,9 @@ fn metallb() {
         "",
         &[
             &pool("192.168.86.100-192.168.86.120, 192.168.86.224/28"),
-            &of("address_pools: [{ name: lan, addresses: [10.9.0.0/24] }], l2: false, bgp_peers: [{ name: a, address: 192.168.86.1, asn: 64512, my_asn: 64513 }]"),
+            &of(
+                "address_pools: [{ name: lan, addresses: [10.9.0.0/24] }], l2: false, bgp_peers: [{ name: a, address: 192.168.86.1, asn: 64512, my_asn: 64513 }]",
+            ),
         ],
     );
     let wrong = [
@@ -497,10 +499,8 @@ fn metallb() {
         of("address_pools: [{ name: lan, addresses: [192.168.86.100/32] }], l2: false"),
     ];
     refused("metallb", &wrong.each_ref().map(String::as_str));
-    let both = cluster_file("", &pool("192.168.86.100/31")).replace(
-        "nodes:\n",
-        "  - { name: kube-vip, vip: 192.168.86.90, services: true }\nnodes:\n",
-    );
+    let both = cluster_file("", &pool("192.168.86.100/31"))
+        .replace("nodes:\n", "  - { name: kube-vip, vip: 192.168.86.90, services: true }\nnodes:\n");
     let message = "`services` of kube-vip and `metallb` would both give Services their addresses".to_owned();
     assert!(errors(&both).contains(&message), "{:?}", errors(&both));
 }
@@ -510,15 +510,20 @@ fn metallb() {
 fn wireguard() {
     const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
     let of = |rest: &str| format!("{{ name: wireguard, private_key: {{ secret: wg }}, {rest} }}");
-    let peer = |rest: &str| of(&format!("addresses: [10.99.0.1/24], peers: [{{ public_key: \"{KEY}\", {rest} }}]"));
+    let peer =
+        |rest: &str| of(&format!("addresses: [10.99.0.1/24], peers: [{{ public_key: \"{KEY}\", {rest} }}]"));
     taken(
         "",
-        &[&peer("allowed_ips: [10.99.0.2/32, \"::/0\"], endpoint: \"vpn.example.com:51820\", keepalive: 25, preshared_key: { secret: psk }")],
+        &[&peer(
+            "allowed_ips: [10.99.0.2/32, \"::/0\"], endpoint: \"vpn.example.com:51820\", keepalive: 25, preshared_key: { secret: psk }",
+        )],
     );
     let wrong = [
         of("addresses: []"),
         of("addresses: [10.99.0.1]"),
-        of("addresses: [10.99.0.1/24], peers: [{ public_key: \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8D==\", allowed_ips: [10.0.0.0/8] }]"),
+        of(
+            "addresses: [10.99.0.1/24], peers: [{ public_key: \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8D==\", allowed_ips: [10.0.0.0/8] }]",
+        ),
         of("addresses: [10.99.0.1/24], listen_port: 70000"),
         peer("allowed_ips: [10.99.0.2/24]"),
         peer("allowed_ips: [10.99.0.2/32], endpoint: vpn.example.com"),
@@ -538,7 +543,10 @@ fn nfs_server() {
     taken(
         "",
         &[
-            &of("/srv/nas", "{ host: 10.0.0.0/24 }, { host: \"*.home.arpa\", options: [ro, all_squash, anonuid=1000, fsid=0] }"),
+            &of(
+                "/srv/nas",
+                "{ host: 10.0.0.0/24 }, { host: \"*.home.arpa\", options: [ro, all_squash, anonuid=1000, fsid=0] }",
+            ),
             &of("\"/srv/a b\"", "{ host: \"2001:db8::/64\" }"),
         ],
     );

@@ -1,5 +1,7 @@
 //! `kiln check`.
 
+mod asked;
+
 use super::{FileArg, founding};
 use crate::cluster::{self, Cluster, FILE_NAME, Loaded};
 use crate::diag::{self, Fault, Report, Ui};
@@ -46,6 +48,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         return Err(cluster::Error::Faults(lost).into());
     }
     secrets(&loaded.cluster, path, ui)?;
+    if !ui.json() {
+        asked::lines(&loaded.cluster)?.iter().for_each(|line| ui.say(line));
+    }
     let write = if ui.json() {
         ui.print_json(&diag::json([&loaded.warnings]))
     } else {

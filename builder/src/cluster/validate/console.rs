@@ -37,7 +37,8 @@ impl Check<'_> {
         let all = keyboards::all();
         let names: Vec<&str> = all.layouts.keys().copied().collect();
         let mut sound = self.each(layout, "a keyboard layout", &names);
-        let part = |of: fn(&KeyboardSection) -> &Option<Text>| section.and_then(|section| of(section).as_ref());
+        let part =
+            |of: fn(&KeyboardSection) -> &Option<Text>| section.and_then(|section| of(section).as_ref());
         if let Some(model) = part(|section| &section.model) {
             let names: Vec<&str> = all.models.iter().copied().collect();
             sound &= self.each(model, "a model of keyboards", &names);
@@ -50,7 +51,8 @@ impl Check<'_> {
         if let Some(variant) = variant.filter(|_| sound) {
             sound &= self.variants(variant, layout);
         }
-        let or = |text: Option<&Text>, default: &str| text.map_or(default, |text| text.value.as_str()).to_owned();
+        let or =
+            |text: Option<&Text>, default: &str| text.map_or(default, |text| text.value.as_str()).to_owned();
         sound.then(|| Keyboard {
             layout: layout.value.clone(),
             variant: or(variant, ""),
@@ -75,13 +77,18 @@ impl Check<'_> {
         if variants.len() > layouts.len() {
             let message = format!("there are more variants than layouts ({})", layouts.len());
             let fault = Fault::error("keyboard", &variant.span, message).label("too many");
-            self.faults.push(fault.help("write one for each layout, and nothing between two commas for none"));
+            self.faults
+                .push(fault.help("write one for each layout, and nothing between two commas for none"));
             return false;
         }
         for (variant_of, name) in layouts.iter().zip(variants) {
             let known = keyboards::all().layouts.get(variant_of).map(Vec::as_slice).unwrap_or_default();
             if !name.is_empty() && !known.contains(&name) {
-                self.keyboard_fault(name, variant, (&format!("a variant of the layout `{variant_of}`"), known));
+                self.keyboard_fault(
+                    name,
+                    variant,
+                    (&format!("a variant of the layout `{variant_of}`"), known),
+                );
                 return false;
             }
         }
@@ -92,7 +99,9 @@ impl Check<'_> {
         let help = match nearest(word, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             // A list of hundreds is good for nothing.
-            None if known.len() > 20 => "write it as xkeyboard-config(7) does, such as `layout: de`".to_owned(),
+            None if known.len() > 20 => {
+                "write it as xkeyboard-config(7) does, such as `layout: de`".to_owned()
+            }
             None if known.is_empty() => "leave it out: this layout has none".to_owned(),
             None => format!("possible here: {}", known.join(", ")),
         };

@@ -6,7 +6,9 @@ mod values;
 use super::Check;
 use super::base::PathIs;
 use crate::cluster::read::Text;
-use crate::cluster::user_data::{Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, UserData, Yaml, parse, read_keys};
+use crate::cluster::user_data::{
+    Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, UserData, Yaml, parse, read_keys,
+};
 use crate::diag::{Fault, Span, nearest};
 
 pub(super) use around::{Around, accounts, groups, placed};

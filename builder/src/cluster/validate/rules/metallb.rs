@@ -27,9 +27,7 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     let peers = told.given("bgp_peers").map(Setting::list).unwrap_or_default();
     if let Some(setting) = told.given("l2").filter(|_| !l2 && peers.is_empty()) {
         let fault = Fault::error("metallb", &setting.span, "nobody announces the addresses of the pools");
-        faults.push(
-            fault.label("neither this").help("write `l2: true`, or name routers below `bgp_peers`"),
-        );
+        faults.push(fault.label("neither this").help("write `l2: true`, or name routers below `bgp_peers`"));
     }
     let fixed: Vec<_> = told.cluster.nodes.iter().filter_map(|node| node.network.fixed.as_ref()).collect();
     for range in ranges.iter().filter(|_| l2 && peers.is_empty()) {
@@ -49,9 +47,12 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     };
     for (name, setting) in [("kube-vip", "services"), ("cilium", "address_pools")] {
         if let Some(other) = other(name, setting) {
-            let message = format!("`{setting}` of {name} and `metallb` would both give Services their addresses");
+            let message =
+                format!("`{setting}` of {name} and `metallb` would both give Services their addresses");
             let fault = Fault::error("metallb", &told.overlay.span, message).label("one of two");
-            faults.push(fault.also(&other.span, "and this").help(format!("leave out `{setting}`, or `metallb`")));
+            faults.push(
+                fault.also(&other.span, "and this").help(format!("leave out `{setting}`, or `metallb`")),
+            );
         }
     }
 }
@@ -65,9 +66,15 @@ fn ranges<'a>(told: &Told<'a>, faults: &mut Vec<Fault>) -> Vec<Range<'a>> {
             match range(place.text().unwrap_or_default()) {
                 Ok((first, last)) => ranges.push(Range { first, last, pool: name, place }),
                 Err(reason) => {
-                    let fault = Fault::error("metallb", &place.span, format!("addresses of the pool `{name}`: {reason}"));
+                    let fault = Fault::error(
+                        "metallb",
+                        &place.span,
+                        format!("addresses of the pool `{name}`: {reason}"),
+                    );
                     faults.push(
-                        fault.label("here").help("write a network, `10.0.0.96/28`, or a range, `10.0.0.100-10.0.0.120`"),
+                        fault
+                            .label("here")
+                            .help("write a network, `10.0.0.96/28`, or a range, `10.0.0.100-10.0.0.120`"),
                     );
                 }
             }
@@ -79,7 +86,9 @@ fn ranges<'a>(told: &Told<'a>, faults: &mut Vec<Fault>) -> Vec<Range<'a>> {
         if one.first.is_ipv4() == other.first.is_ipv4() && other.first <= one.last {
             let message = format!("addresses of the pools `{}` and `{}` overlap", one.pool, other.pool);
             let fault = Fault::error("metallb", &other.place.span, message).label("this");
-            faults.push(fault.also(&one.place.span, "and this").help("let every address be in one entry alone"));
+            faults.push(
+                fault.also(&one.place.span, "and this").help("let every address be in one entry alone"),
+            );
         }
     }
     ranges
@@ -89,11 +98,13 @@ fn ranges<'a>(told: &Told<'a>, faults: &mut Vec<Fault>) -> Vec<Range<'a>> {
 fn taken(told: &Told<'_>, ranges: &[Range<'_>], faults: &mut Vec<Fault>) {
     let nodes = told.cluster.nodes.iter().flat_map(|node| {
         let fixed = node.network.fixed.iter().map(|fixed| fixed.address.addr());
-        let all = fixed.chain(node.network.links.iter().flat_map(|link| &link.addresses).map(|net| net.addr()));
+        let all =
+            fixed.chain(node.network.links.iter().flat_map(|link| &link.addresses).map(|net| net.addr()));
         all.map(|address| (address, format!("node {}", node.name)))
     });
     let gateways = told.cluster.nodes.iter().filter_map(|node| node.network.fixed.as_ref()?.gateway);
-    let vip = told.node.overlay("kube-vip").and_then(|overlay| overlay.settings.get("vip")?.text()?.parse().ok());
+    let vip =
+        told.node.overlay("kube-vip").and_then(|overlay| overlay.settings.get("vip")?.text()?.parse().ok());
     let endpoint = told.cluster.endpoint.as_deref().and_then(|text| text.parse().ok());
     let mut others: Vec<(IpAddr, String)> = nodes.collect();
     others.extend(gateways.map(|address| (address, "the gateway".to_owned())));
@@ -104,7 +115,9 @@ fn taken(told: &Told<'_>, ranges: &[Range<'_>], faults: &mut Vec<Fault>) {
             let message = format!("the pool `{}` has {address}, which is that of {who}", range.pool);
             let message = message.replace("that of the ", "the ");
             let fault = Fault::error("metallb", &range.place.span, message).label("taken");
-            faults.push(fault.help("leave out addresses that somebody has: a Service would be given one of them"));
+            faults.push(
+                fault.help("leave out addresses that somebody has: a Service would be given one of them"),
+            );
         }
     }
 }
@@ -112,10 +125,13 @@ fn taken(told: &Told<'_>, ranges: &[Range<'_>], faults: &mut Vec<Fault>) {
 /// The first and the last address of a network or a range.
 fn range(text: &str) -> Result<(IpAddr, IpAddr), &'static str> {
     if let Some((first, last)) = text.split_once('-') {
-        let address = |text: &str| ip::address(text.trim()).map_err(|_| "what stands beside the `-` is no address");
+        let address =
+            |text: &str| ip::address(text.trim()).map_err(|_| "what stands beside the `-` is no address");
         let (first, last) = (address(first)?, address(last)?);
         return match () {
-            () if first.is_ipv4() != last.is_ipv4() => Err("from an IPv4 to an IPv6 address, or the other way round"),
+            () if first.is_ipv4() != last.is_ipv4() => {
+                Err("from an IPv4 to an IPv6 address, or the other way round")
+            }
             () if last < first => Err("the range ends ahead of its start"),
             () => Ok((first, last)),
         };

@@ -57,7 +57,10 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
             let mounted = told.cluster.mount_roots().iter().any(|top| text.starts_with(&format!("/{top}/")));
             let placed = mounted || PLACES.iter().any(|place| text.starts_with(place));
             let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
-            if !text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) || text.contains(odd) || !placed {
+            if !text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain))
+                || text.contains(odd)
+                || !placed
+            {
                 let fault = Fault::error("nfs-server", &path.span, format!("{text:?} can't be exported"));
                 faults.push(fault.label("here").help(
                     "write a whole path below /srv, /mnt, /var or a disk's place, without quotes and without a `/` at its end",
@@ -69,8 +72,14 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
                 let text = host.text().unwrap_or_default();
                 let odd = |c: char| !(c.is_ascii_alphanumeric() || ".:/-_*?@[]".contains(c));
                 if text.contains(odd) || text.starts_with('-') {
-                    let fault = Fault::error("nfs-server", &host.span, format!("{text:?} is no client of exports(5)"));
-                    faults.push(fault.label("here").help("write an address, a network `10.0.0.0/24`, a name, or `*`"));
+                    let fault = Fault::error(
+                        "nfs-server",
+                        &host.span,
+                        format!("{text:?} is no client of exports(5)"),
+                    );
+                    faults.push(
+                        fault.label("here").help("write an address, a network `10.0.0.0/24`, a name, or `*`"),
+                    );
                 }
             }
             for option in client.get("options").map(Setting::list).unwrap_or_default() {
@@ -85,7 +94,9 @@ fn known(option: &Setting, faults: &mut Vec<Fault>) {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let form = value.map_or_else(|| name.to_owned(), |_| format!("{name}="));
     let plain = |c: char| c.is_ascii_alphanumeric() || "@.:/-_+".contains(c);
-    if OPTIONS.contains(&form.as_str()) && value.is_none_or(|value| !value.is_empty() && value.chars().all(plain)) {
+    if OPTIONS.contains(&form.as_str())
+        && value.is_none_or(|value| !value.is_empty() && value.chars().all(plain))
+    {
         return;
     }
     let fault = Fault::error("nfs-server", &option.span, format!("{text:?} is no option of exports(5)"));

@@ -18,17 +18,28 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
             let fault = Fault::error("wireguard", &key.span, "this is not a key of WireGuard").label("here");
             faults.push(fault.help("write what `wg pubkey` prints: 44 characters, the last of them `=`"));
         }
-        if let Some(endpoint) = field(peer, "endpoint").filter(|at| !is_endpoint(at.text().unwrap_or_default())) {
+        if let Some(endpoint) =
+            field(peer, "endpoint").filter(|at| !is_endpoint(at.text().unwrap_or_default()))
+        {
             let message = format!("{:?} is not a host and a port", endpoint.text().unwrap_or_default());
             let fault = Fault::error("wireguard", &endpoint.span, message).label("here");
-            faults.push(fault.help("write `vpn.example.com:51820`; an IPv6 address in brackets, `[2001:db8::1]:51820`"));
+            faults.push(
+                fault.help(
+                    "write `vpn.example.com:51820`; an IPv6 address in brackets, `[2001:db8::1]:51820`",
+                ),
+            );
         }
         for network in peer.get("allowed_ips").map(Setting::list).unwrap_or_default() {
             let Some(text) = network.text() else { continue };
             // The last peer that is told of a network takes it from the others, and nobody says so.
             if let Some(first) = behind.insert(text.to_owned(), network) {
                 let fault = Fault::error("wireguard", &network.span, format!("{text} is behind two peers"));
-                faults.push(fault.label("again").also(&first.span, "first here").help("name each network at one peer"));
+                faults.push(
+                    fault
+                        .label("again")
+                        .also(&first.span, "first here")
+                        .help("name each network at one peer"),
+                );
             }
         }
     }
@@ -44,7 +55,10 @@ fn is_endpoint(text: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(inner) => ip::address(inner).is_ok_and(|address| address.is_ipv6()),
-        None => ip::address(host).is_ok_and(|address| address.is_ipv4()) || words::domain(&host.to_ascii_lowercase()).is_ok(),
+        None => {
+            ip::address(host).is_ok_and(|address| address.is_ipv4())
+                || words::domain(&host.to_ascii_lowercase()).is_ok()
+        }
     };
     host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
