@@ -544,23 +544,25 @@ fn nfs_server() {
         "",
         &[
             &of(
-                "/srv/nas",
+                "/var/nas",
                 "{ host: 10.0.0.0/24 }, { host: \"*.home.arpa\", options: [ro, all_squash, anonuid=1000, fsid=0] }",
             ),
-            &of("\"/srv/a b\"", "{ host: \"2001:db8::/64\" }"),
+            &of("\"/mnt/a b\"", "{ host: \"2001:db8::/64\" }"),
         ],
     );
     let wrong = [
+        of("/srv/nas", "{ host: \"*\" }"),
+        of("/home/anna/share", "{ host: \"*\" }"),
         of("/etc", "{ host: \"*\" }"),
-        of("/srv/nas/", "{ host: \"*\" }"),
-        of("/srv/../etc", "{ host: \"*\" }"),
+        of("/var/nas/", "{ host: \"*\" }"),
+        of("/var/../etc", "{ host: \"*\" }"),
         of("'/srv/\"nas'", "{ host: \"*\" }"),
-        of("/srv/nas", "{ host: \"a b\" }"),
-        of("/srv/nas", "{ host: \"*(rw)\" }"),
-        of("/srv/nas", "{ host: \"*\", options: [no_root_sqash] }"),
-        of("/srv/nas", "{ host: \"*\", options: [\"rw,sync\"] }"),
-        of("/srv/nas", "{ host: \"*\", options: [anonuid=] }"),
-        of("/srv/nas", ""),
+        of("/var/nas", "{ host: \"a b\" }"),
+        of("/var/nas", "{ host: \"*(rw)\" }"),
+        of("/var/nas", "{ host: \"*\", options: [no_root_sqash] }"),
+        of("/var/nas", "{ host: \"*\", options: [\"rw,sync\"] }"),
+        of("/var/nas", "{ host: \"*\", options: [anonuid=] }"),
+        of("/var/nas", ""),
     ];
     refused("nfs-server", &wrong.each_ref().map(String::as_str));
 }

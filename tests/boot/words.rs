@@ -22,10 +22,10 @@ fn the_words_of_a_file_are_in_force() {
     let cluster = format!(
         "apiVersion: kiln/v1\ncluster:\n  name: words\n  locale: de_DE.UTF-8\n  keyboard: {{layout: de, variant: nodeadkeys}}\n  \
          sysctls: {{vm.max_map_count: 524288}}\n  modules: [nbd]\n  hosts: {{192.0.2.5: [nas, nas.home.arpa]}}\n  ntp: [192.0.2.9]\n  \
-         mounts:\n  - {{source: \"10.9.0.1:/srv/nas\", mount_point: /mnt/nas, options: [vers=4.2]}}\n  \
+         mounts:\n  - {{source: \"10.9.0.1:/var/srv/nas\", mount_point: /mnt/nas, options: [vers=4.2]}}\n  \
          - {{source: tmpfs, mount_point: /mnt/scratch, filesystem: tmpfs, options: [size=16m]}}\n  \
          files: [{{path: /etc/app/app.conf, content: \"a: b\\n\", mode: \"0640\"}}]\n\
-         overlays:\n- {{name: nfs-server, exports: [{{path: /srv/nas, clients: [{{host: 10.9.0.0/24, options: [rw, no_root_squash]}}]}}]}}\n\
+         overlays:\n- {{name: nfs-server, exports: [{{path: /var/srv/nas, clients: [{{host: 10.9.0.0/24, options: [rw, no_root_squash]}}]}}]}}\n\
          - {{name: wireguard, private_key: {WIREGUARD}, addresses: [10.99.0.1/24], peers: [{{public_key: \"{PEER}\", allowed_ips: [10.99.0.0/24]}}]}}\n\
          - ./lab\n\
          users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n- name: one\n  network: {{address: 10.9.0.1/24, mac: \"{CARD}\"}}\n",
@@ -52,19 +52,19 @@ fn the_words_of_a_file_are_in_force() {
 
     // What is written to the mount arrives in the folder that is exported.
     let nas = says(
-        "findmnt -no FSTYPE,SOURCE /mnt/nas; echo hello | sudo tee /mnt/nas/word; cat /srv/nas/word; \
+        "findmnt -no FSTYPE,SOURCE /mnt/nas; echo hello | sudo tee /mnt/nas/word; cat /var/srv/nas/word; \
          systemctl is-active mnt-nas.mount nfs-server.service; systemctl is-enabled mnt-nas.mount; findmnt -no FSTYPE,SIZE /mnt/scratch",
     );
     let lines: Vec<String> =
         nas.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         lines,
-        ["nfs4 10.9.0.1:/srv/nas", "hello", "hello", "active", "active", "enabled", "tmpfs 16M"],
+        ["nfs4 10.9.0.1:/var/srv/nas", "hello", "hello", "active", "active", "enabled", "tmpfs 16M"],
         "{nas}"
     );
     // One that is not there says so in words, and stops nothing.
     let gone = says(
-        "sudo sed 's,/srv/nas,/srv/gone,; s,/mnt/nas,/mnt/gone,' /etc/systemd/system/mnt-nas.mount | sudo tee /run/systemd/system/mnt-gone.mount >/dev/null; \
+        "sudo sed 's,/var/srv/nas,/var/srv/gone,; s,/mnt/nas,/mnt/gone,' /etc/systemd/system/mnt-nas.mount | sudo tee /run/systemd/system/mnt-gone.mount >/dev/null; \
          sudo systemctl daemon-reload; sudo systemctl start mnt-gone.mount || true; \
          systemctl is-failed mnt-gone.mount || true; sudo journalctl -b -o cat -u mnt-gone.mount | grep -i -m 1 'no such file'",
     );

@@ -209,7 +209,7 @@ impl Site {
             let names: Vec<&str> =
                 self.cluster.nodes.iter().filter(of).map(|node| node.name.as_str()).collect();
             let word = if names.len() == 1 { "node" } else { "nodes" };
-            anyhow!(error).context(format!("{word} {}", names.join(", ")))
+            anyhow!("{word} {}: {error}", names.join(", "))
         };
         let last = failed.pop().map(named);
         failed.into_iter().map(named).for_each(|error| ui.error(&error));

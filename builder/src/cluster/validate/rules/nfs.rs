@@ -5,7 +5,14 @@ use crate::cluster::settings::Setting;
 use crate::diag::{Fault, nearest};
 
 /// Folders of a Kiln image that can be exported: what else there is belongs to the system.
-const PLACES: [&str; 6] = ["/srv/", "/mnt/", "/var/", "/home/", "/opt/", "/media/"];
+const PLACES: [&str; 3] = ["/media/", "/mnt/", "/var/"];
+/// Links of a Kiln image, and what they lead to: a client of NFS 4 is shown the link, and finds nothing behind it.
+const LINKS: [(&str, &str); 4] = [
+    ("/home/", "/var/home/"),
+    ("/opt/", "/var/opt/"),
+    ("/srv/", "/var/srv/"),
+    ("/usr/local/", "/var/usrlocal/"),
+];
 /// Options of exports(5), nfs-utils 2.8; those with a value end in `=`.
 const OPTIONS: [&str; 39] = [
     "all_squash",
@@ -52,20 +59,7 @@ const OPTIONS: [&str; 39] = [
 pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     for export in told.overlay.settings.get("exports").map(Setting::list).unwrap_or_default() {
         if let Some(path) = field(export, "path") {
-            let text = path.text().unwrap_or_default();
-            let plain = |part: &str| !matches!(part, "" | "." | "..");
-            let mounted = told.cluster.mount_roots().iter().any(|top| text.starts_with(&format!("/{top}/")));
-            let placed = mounted || PLACES.iter().any(|place| text.starts_with(place));
-            let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
-            if !text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain))
-                || text.contains(odd)
-                || !placed
-            {
-                let fault = Fault::error("nfs-server", &path.span, format!("{text:?} can't be exported"));
-                faults.push(fault.label("here").help(
-                    "write a whole path below /srv, /mnt, /var or a disk's place, without quotes and without a `/` at its end",
-                ));
-            }
+            exported(told, path, faults);
         }
         for client in export.get("clients").map(Setting::list).unwrap_or_default() {
             if let Some(host) = field(client, "host") {
@@ -86,6 +80,36 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
                 known(option, faults);
             }
         }
+    }
+}
+
+fn exported(told: &Told<'_>, path: &Setting, faults: &mut Vec<Fault>) {
+    let text = path.text().unwrap_or_default();
+    let mut fail = |message: String, help: String| {
+        faults.push(Fault::error("nfs-server", &path.span, message).label("here").help(help));
+    };
+    let link = LINKS.iter().find_map(|(link, to)| Some((*link, *to, text.strip_prefix(link)?)));
+    if let Some((link, to, rest)) = link {
+        fail(
+            format!("{text:?} lies behind a link, which clients of NFS 4 do not follow"),
+            format!(
+                "on a Kiln image {} leads to {}: write `path: {to}{rest}`, and mount that",
+                link.trim_end_matches('/'),
+                to.trim_end_matches('/')
+            ),
+        );
+        return;
+    }
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    let mounted = told.cluster.mount_roots().iter().any(|top| text.starts_with(&format!("/{top}/")));
+    let placed = mounted || PLACES.iter().any(|place| text.starts_with(place));
+    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    if !text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) || text.contains(odd) || !placed
+    {
+        fail(
+            format!("{text:?} can't be exported"),
+            "write a whole path below /var, /mnt or a disk's place, without quotes and without a `/` at its end".to_owned(),
+        );
     }
 }
 
