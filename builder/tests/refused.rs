@@ -556,7 +556,7 @@ fn nfs_server() {
         of("/etc", "{ host: \"*\" }"),
         of("/var/nas/", "{ host: \"*\" }"),
         of("/var/../etc", "{ host: \"*\" }"),
-        of("'/srv/\"nas'", "{ host: \"*\" }"),
+        of("'/var/\"nas'", "{ host: \"*\" }"),
         of("/var/nas", "{ host: \"a b\" }"),
         of("/var/nas", "{ host: \"*(rw)\" }"),
         of("/var/nas", "{ host: \"*\", options: [no_root_sqash] }"),
