@@ -501,7 +501,8 @@ fn metallb() {
     refused("metallb", &wrong.each_ref().map(String::as_str));
     let both = cluster_file("", &pool("192.168.86.100/31"))
         .replace("nodes:\n", "  - { name: kube-vip, vip: 192.168.86.90, services: true }\nnodes:\n");
-    let message = "`services` of kube-vip and `metallb` would both give Services their addresses".to_owned();
+    let message =
+        "kube-vip and `metallb` would both give Services of type LoadBalancer their addresses".to_owned();
     assert!(errors(&both).contains(&message), "{:?}", errors(&both));
 }
 

@@ -1,6 +1,6 @@
 //! `metallb`: its pools (MetalLB 0.16: `internal/config`), and who else would give Services addresses.
 
-use super::{Told, given};
+use super::Told;
 use crate::cluster::ip;
 use crate::cluster::settings::Setting;
 use crate::diag::Fault;
@@ -41,19 +41,12 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
             ));
         }
     }
-    let other = |name: &str, setting: &str| {
-        let setting = told.node.overlay(name)?.settings.get(setting)?;
-        (given(setting) && (setting.is_true() || !setting.list().is_empty())).then_some(setting)
-    };
-    for (name, setting) in [("kube-vip", "services"), ("cilium", "address_pools")] {
-        if let Some(other) = other(name, setting) {
-            let message =
-                format!("`{setting}` of {name} and `metallb` would both give Services their addresses");
-            let fault = Fault::error("metallb", &told.overlay.span, message).label("one of two");
-            faults.push(
-                fault.also(&other.span, "and this").help(format!("leave out `{setting}`, or `metallb`")),
-            );
-        }
+    // Of kube-vip its own room says so.
+    let pools = told.node.overlay("cilium").and_then(|cilium| cilium.settings.get("address_pools"));
+    if let Some(pools) = pools.filter(|pools| !pools.list().is_empty()) {
+        let message = "`address_pools` of cilium and `metallb` would both give Services their addresses";
+        let fault = Fault::error("metallb", &told.overlay.span, message).label("one of two");
+        faults.push(fault.also(&pools.span, "and this").help("leave out the pools of cilium, or `metallb`"));
     }
 }
 
