@@ -4,8 +4,11 @@
 use super::Error;
 use super::root::Root;
 
+/// Names of variables, and their values.
+type Answers = &'static [(&'static str, &'static str)];
+
 /// The beginning, what becomes of it, and the answers.
-const FILES: [(&str, &str, &[(&str, &str)]); 2] = [
+const FILES: [(&str, &str, Answers); 2] = [
     (
         "usr/share/console-setup/keyboard",
         "etc/default/keyboard",
