@@ -472,3 +472,98 @@ fn files_of_others() {
         assert_eq!(errors(&file(path)), Vec::<String>::new(), "{path}");
     }
 }
+
+/// MetalLB 0.16: internal/config (`ParseCIDR`, overlapping pools), and what nobody could reach.
+#[test]
+fn metallb() {
+    let of = |rest: &str| format!("{{ name: metallb, {rest} }}");
+    let pool = |addresses: &str| of(&format!("address_pools: [{{ name: lan, addresses: [{addresses}] }}]"));
+    taken(
+        "",
+        &[
+            &pool("192.168.86.100-192.168.86.120, 192.168.86.224/28"),
+            &of(
+                "address_pools: [{ name: lan, addresses: [10.9.0.0/24] }], l2: false, bgp_peers: [{ name: a, address: 192.168.86.1, asn: 64512, my_asn: 64513 }]",
+            ),
+        ],
+    );
+    let wrong = [
+        pool("192.168.86.100"),
+        pool("192.168.86.120-192.168.86.100"),
+        pool("192.168.86.100-2001:db8::1"),
+        pool("192.168.86.100-192.168.86.300"),
+        pool("192.168.86.1/24"),
+        pool("192.168.86.100-192.168.86.120, 192.168.86.120/32"),
+        pool("192.168.86.64/26"),
+        pool(""),
+        of("address_pools: [{ name: lan, addresses: [192.168.86.100/32] }], l2: false"),
+    ];
+    refused("metallb", &wrong.each_ref().map(String::as_str));
+    let both = cluster_file("", &pool("192.168.86.100/31"))
+        .replace("nodes:\n", "  - { name: kube-vip, vip: 192.168.86.90, services: true }\nnodes:\n");
+    let message =
+        "kube-vip and `metallb` would both give Services of type LoadBalancer their addresses".to_owned();
+    assert!(errors(&both).contains(&message), "{:?}", errors(&both));
+}
+
+/// wireguard-tools 1.0.20210914: src/config.c (`parse_key`, `parse_endpoint`, `parse_allowedips`).
+#[test]
+fn wireguard() {
+    const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+    let of = |rest: &str| format!("{{ name: wireguard, private_key: {{ secret: wg }}, {rest} }}");
+    let peer =
+        |rest: &str| of(&format!("addresses: [10.99.0.1/24], peers: [{{ public_key: \"{KEY}\", {rest} }}]"));
+    taken(
+        "",
+        &[&peer(
+            "allowed_ips: [10.99.0.2/32, \"::/0\"], endpoint: \"vpn.example.com:51820\", keepalive: 25, preshared_key: { secret: psk }",
+        )],
+    );
+    let wrong = [
+        of("addresses: []"),
+        of("addresses: [10.99.0.1]"),
+        of(
+            "addresses: [10.99.0.1/24], peers: [{ public_key: \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8D==\", allowed_ips: [10.0.0.0/8] }]",
+        ),
+        of("addresses: [10.99.0.1/24], listen_port: 70000"),
+        peer("allowed_ips: [10.99.0.2/24]"),
+        peer("allowed_ips: [10.99.0.2/32], endpoint: vpn.example.com"),
+        peer("allowed_ips: [10.99.0.2/32], endpoint: \"2001:db8::1:51820\""),
+        peer("allowed_ips: [10.99.0.2/32, 10.99.0.2/32]"),
+        of(&format!("addresses: [10.99.0.1/24], private_key: \"{KEY}\", mtu: 100")),
+    ];
+    refused("wireguard", &wrong.each_ref().map(String::as_str));
+}
+
+/// nfs-utils 2.8: exports(5), support/nfs/exports.c (`parseopts`).
+#[test]
+fn nfs_server() {
+    let of = |path: &str, client: &str| {
+        format!("{{ name: nfs-server, exports: [{{ path: {path}, clients: [{client}] }}] }}")
+    };
+    taken(
+        "",
+        &[
+            &of(
+                "/var/nas",
+                "{ host: 10.0.0.0/24 }, { host: \"*.home.arpa\", options: [ro, all_squash, anonuid=1000, fsid=0] }",
+            ),
+            &of("\"/mnt/a b\"", "{ host: \"2001:db8::/64\" }"),
+        ],
+    );
+    let wrong = [
+        of("/srv/nas", "{ host: \"*\" }"),
+        of("/home/anna/share", "{ host: \"*\" }"),
+        of("/etc", "{ host: \"*\" }"),
+        of("/var/nas/", "{ host: \"*\" }"),
+        of("/var/../etc", "{ host: \"*\" }"),
+        of("'/var/\"nas'", "{ host: \"*\" }"),
+        of("/var/nas", "{ host: \"a b\" }"),
+        of("/var/nas", "{ host: \"*(rw)\" }"),
+        of("/var/nas", "{ host: \"*\", options: [no_root_sqash] }"),
+        of("/var/nas", "{ host: \"*\", options: [\"rw,sync\"] }"),
+        of("/var/nas", "{ host: \"*\", options: [anonuid=] }"),
+        of("/var/nas", ""),
+    ];
+    refused("nfs-server", &wrong.each_ref().map(String::as_str));
+}

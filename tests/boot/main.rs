@@ -27,3 +27,4 @@ mod ssh;
 mod stock;
 mod user;
 mod verb;
+mod words;

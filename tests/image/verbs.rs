@@ -124,9 +124,42 @@ fn a_missing_package_is_named_with_near_ones() {
     fs::remove_file(folder.join("kiln.lock")).unwrap();
     change(&folder, "packages: [htop]", "packages: [htopp]");
     let error = refused(kiln().args(["lock", "-q"]).current_dir(&folder).output().unwrap());
-    let want = "error: there is no package htopp; near it are htop, topp, in trixie, trixie-updates, trixie-security (amd64)\n";
+    let want = "error: nodes k3s1, k3s2: there is no package htopp; near it are htop, topp, in trixie, trixie-updates, trixie-security (amd64)\n";
     assert_eq!(error, want);
     assert!(!folder.join("kiln.lock").exists());
+}
+
+/// Every node's fault in one run, each with its node.
+#[test]
+fn missing_packages_of_two_nodes() {
+    let folder = site("missing-packages");
+    fs::remove_file(folder.join("kiln.lock")).unwrap();
+    change(&folder, "- name: k3s1\n", "- name: k3s1\n    packages: [htopp]\n");
+    change(&folder, "- name: k3s2\n", "- name: k3s2\n    packages: [no-such-thing]\n");
+    let error = refused(kiln().args(["lock", "-q"]).current_dir(&folder).output().unwrap());
+    assert!(error.contains("error: node k3s1: there is no package htopp;"), "{error}");
+    assert!(error.contains("error: node k3s2: there is no package no-such-thing"), "{error}");
+    assert!(!folder.join("kiln.lock").exists());
+}
+
+/// Scripts that nobody knows are told by `kiln lock`, with the node and the way out; the other node is locked and built.
+#[test]
+fn a_refused_package_stops_its_node_alone() {
+    let folder = site("refused-scripts");
+    change(&folder, "- name: k3s2\n", "- name: k3s2\n    packages: [nut-client]\n");
+    let error = refused(kiln().args(["lock", "-q"]).current_dir(&folder).output().unwrap());
+    let begins = "error: `kiln build` will refuse node k3s2\n  because these packages have maintainer scripts that Kiln does not run ";
+    assert!(error.starts_with(begins) && error.contains("nut-client (postinst)"), "{error}");
+    // What it needs is refused with it, and the advice names all of it.
+    let skips = error.split('`').find(|text| text.starts_with("base: ")).unwrap();
+    let (_, skips) = skips.split_once("scripts: ").unwrap();
+    let skips = skips.strip_suffix(" }").unwrap().to_owned();
+    assert!(skips.contains("nut-client: skip"), "{error}");
+    build(&folder, ["-q", "k3s1"]);
+    assert!(folder.join("dist/k3s1/disk.img").exists());
+    change(&folder, "base:\n", &format!("base:\n  scripts: {skips}\n"));
+    succeed(kiln().args(["lock", "-q"]).current_dir(&folder));
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

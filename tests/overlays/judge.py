@@ -48,6 +48,19 @@ CILIUM = {
         "nodeSelector": SELECTOR, "serviceSelector": SELECTOR,
     },
 }
+# MetalLB's CRDs come with its chart; these are the fields of config/crd/bases in its module, 0.16.2, which overlays use.
+TEXTS = {"type": "array", "minItems": 1, "items": {"type": "string"}}
+METALLB = {
+    ("metallb.io/v1beta1", "IPAddressPool"): {"addresses": TEXTS, "autoAssign": {"type": "boolean"}},
+    ("metallb.io/v1beta1", "L2Advertisement"): {"interfaces": TEXTS, "ipAddressPools": TEXTS},
+    ("metallb.io/v1beta1", "BGPAdvertisement"): {"ipAddressPools": TEXTS},
+    ("metallb.io/v1beta2", "BGPPeer"): {
+        "myASN": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+        "peerASN": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+        "peerAddress": {"type": "string"}, "peerPort": {"type": "integer", "minimum": 1, "maximum": 16384},
+    },
+}
+KNOWN = {**CILIUM, **METALLB}
 # Of Kubernetes' own kinds, where the client's models are absent: what an object has beside its metadata.
 CORE = {
     ("v1", "Namespace"): set(), ("v1", "ServiceAccount"): set(), ("v1", "ConfigMap"): {"data"},
@@ -178,11 +191,11 @@ def faults(document, schemas):
     if ("namespace" in metadata) == (kind in CLUSTER_WIDE):
         yield f"metadata.namespace: {metadata.get('namespace')!r} of a {kind}"
     key = (api_version, kind)
-    if key in CILIUM:
+    if key in KNOWN:
         schema = {
             "type": "object", "required": ["spec"], "additionalProperties": False,
             "properties": {"apiVersion": {}, "kind": {}, "metadata": META,
-                           "spec": {"type": "object", "additionalProperties": False, "properties": CILIUM[key]}},
+                           "spec": {"type": "object", "additionalProperties": False, "properties": KNOWN[key]}},
         }
         yield from by_schema(document, schema)
     elif key in CORE:

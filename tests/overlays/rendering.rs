@@ -25,7 +25,7 @@ pub(crate) fn examples() -> Vec<PathBuf> {
 
 /// The examples, and clusters that say all that overlays can be told.
 pub(crate) fn clusters() -> Vec<Cluster> {
-    let own = ["everything", "other", "announced"]
+    let own = ["everything", "other", "announced", "third"]
         .map(|name| top().join("tests/overlays").join(format!("{name}.yaml")));
     examples().iter().chain(&own).map(|path| load(path)).collect()
 }

@@ -13,7 +13,7 @@ mod iscsi;
 mod network;
 
 pub use iscsi::{ChapSection, CredentialsSection, IscsiSection, IscsiTargetSection, ServedLunSection};
-pub use machine::{FileSection, MountSection, Names, Word};
+pub use machine::{FileSection, KeyboardItem, KeyboardSection, MountSection, Names, Word};
 pub use network::{
     BondHash, BondMode, BondSection, BridgeSection, InterfaceSection, LacpRate, NetworkSection, RouteSection,
     VlanSection, WifiSection,
@@ -88,6 +88,12 @@ document! {
         /// Time zone of every node, as in the tz database. UTC when left out.
         #[schemars(extend("examples" = ["Europe/Berlin", "Etc/UTC"]))]
         time_zone: Text,
+        /// Locale of every login, in UTF-8. Any but `C.UTF-8`, the default, makes the root 240 MB larger.
+        #[schemars(extend("examples" = ["de_DE.UTF-8", "C.UTF-8"]))]
+        locale: Text,
+        /// Keyboard of the console: a layout, or a mapping. That of the US when left out.
+        #[schemars(extend("examples" = ["de", {"layout": "us", "variant": "intl"}]))]
+        keyboard: KeyboardItem,
         /// DNS domain: a node's full name is `<node>.<domain>`.
         #[schemars(extend("examples" = ["home.arpa"]))]
         domain: Text,
@@ -445,6 +451,12 @@ document! {
         network: NetworkSection,
         /// Time zone of this node.
         time_zone: Text,
+        /// Locale of every login, in UTF-8. Any but `C.UTF-8`, the default, makes the root 240 MB larger.
+        #[schemars(extend("examples" = ["de_DE.UTF-8", "C.UTF-8"]))]
+        locale: Text,
+        /// Keyboard of the console: a layout, or a mapping. That of the US when left out.
+        #[schemars(extend("examples" = ["de", {"layout": "us", "variant": "intl"}]))]
+        keyboard: KeyboardItem,
         /// Kernel parameters of sysctl(8), in force from the first boot on.
         #[schemars(with = "Option<BTreeMap<String, Word>>", extend("examples" = [{"vm.max_map_count": 524288}]))]
         sysctls: BTreeMap<String, (Span, Word)>,

@@ -19,8 +19,8 @@ mod words;
 
 pub use model::{
     AUTO_FIRMWARE, Architecture, Artefact, Base, BondHash, BondMode, Bonding, Cluster, Content, DiskRule,
-    DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, LacpRate, Link, LinkKind, Location, Machine,
-    Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route, Secrets, SeedFile, Suite,
+    DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, Keyboard, LacpRate, Link, LinkKind, Location,
+    Machine, Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route, Secrets, SeedFile, Suite,
     UnknownNode, User, Wifi,
 };
 pub use read::{Spanned, Text};

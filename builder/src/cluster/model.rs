@@ -7,7 +7,7 @@ mod network;
 pub use super::file::{Architecture, Distribution, Role, Suite};
 pub use super::overlay::Quoting;
 pub use disks::{DiskRule, DiskSlot, Disks};
-pub use machine::{Content, Machine, Mount, OwnFile};
+pub use machine::{Content, Keyboard, Machine, Mount, OwnFile};
 pub use network::{
     BondHash, BondMode, Bonding, Fixed, Interface, LacpRate, Link, LinkKind, Network, Route, Wifi,
 };
@@ -15,6 +15,7 @@ pub use network::{
 use super::identity::Identity;
 use super::settings::Settings;
 use super::user_data::UserData;
+use super::words::BUILT_IN_LOCALES;
 use crate::diag::{Span, nearest};
 use kiln_contract::iscsi::Iscsi;
 use kiln_contract::memory::Memory;
@@ -376,6 +377,12 @@ impl Cluster {
         }
         if node.machine.mounts.iter().any(Mount::is_remote) {
             packages.insert("nfs-common".to_owned());
+        }
+        if node.machine.locale.as_ref().is_some_and(|name| !BUILT_IN_LOCALES.contains(&name.as_str())) {
+            packages.insert("locales-all".to_owned());
+        }
+        if node.machine.keyboard.is_some() {
+            packages.insert("console-setup".to_owned());
         }
         if node.network.wifis().next().is_some() {
             packages.extend(["wireless-regdb", "wpasupplicant"].map(str::to_owned));

@@ -20,9 +20,6 @@ include!(concat!(env!("OUT_DIR"), "/overlay_documents.rs"));
 /// The document of the layer that is under every node.
 const BASE: &str = include_str!("../../../overlays/base/overlay.yaml");
 
-/// Overlays that have their name already and nothing else yet.
-pub(super) const LATER: &[&str] = &["metallb", "wireguard"];
-
 words! {
     /// How what a template prints is quoted.
     Quoting, "a way of quoting" {

@@ -43,7 +43,7 @@ const ENDED: &str = "end-of-life";
 const LOOKED_AT: &str = "2026-11-28";
 
 /// All of them.
-pub const PINS: [Pin; 9] = [
+pub const PINS: [Pin; 10] = [
     Pin {
         overlay: "k3s",
         setting: &["version"],
@@ -108,6 +108,15 @@ pub const PINS: [Pin; 9] = [
         release: "2.9.x",
         looked_at: LOOKED_AT,
         source: "the same: 2.2.3 to 2.9.4",
+        known: &[],
+    },
+    Pin {
+        overlay: "metallb",
+        setting: &["version"],
+        name: "MetalLB's chart",
+        release: "0.16.2",
+        looked_at: LOOKED_AT,
+        source: "tags, charts/metallb and config/crd of the Go module go.universe.tf/metallb",
         known: &[],
     },
     Pin {

@@ -5,7 +5,10 @@
 //! here, and what is quoted stays quoted: nothing is resolved. What cloud-init's reader fails at is refused ([`pyyaml`]):
 //! it would lose the whole seed.
 
+mod modules;
 mod pyyaml;
+
+pub use modules::{MODULES, keys as read_keys};
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle};
 use std::collections::BTreeMap;
@@ -27,50 +30,6 @@ pub const PACKAGES: [&str; 8] = [
     "packages",
     "snap",
     "ubuntu_pro",
-];
-
-/// Keys that a Kiln image gives to cloud-init: it runs the modules that read them.
-pub const READ: [&str; 40] = [
-    "allow_public_ssh_keys",
-    "authkey_hash",
-    "bootcmd",
-    "ca_certs",
-    "chpasswd",
-    "create_hostname_file",
-    "disable_root",
-    "disable_root_opts",
-    "final_message",
-    "groups",
-    "manage_etc_hosts",
-    "manage_resolv_conf",
-    "merge_how",
-    "merge_type",
-    "no_ssh_fingerprints",
-    "ntp",
-    "output",
-    "password",
-    "phone_home",
-    "power_state",
-    "prefer_fqdn_over_hostname",
-    "random_seed",
-    "reporting",
-    "resolv_conf",
-    "rsyslog",
-    "runcmd",
-    "ssh",
-    "ssh_authorized_keys",
-    "ssh_deletekeys",
-    "ssh_fp_console_blacklist",
-    "ssh_genkeytypes",
-    "ssh_key_console_blacklist",
-    "ssh_keys",
-    "ssh_publish_hostkeys",
-    "ssh_pwauth",
-    "ssh_quiet_keygen",
-    "timezone",
-    "user",
-    "users",
-    "write_files",
 ];
 
 /// Further keys that cloud-init 25.1.4 knows (`schema-cloud-config-v1.json`).

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod base;
+mod console;
 mod cross;
 mod disks;
 mod iscsi;

@@ -1,7 +1,12 @@
 //! The syntax of names. Each function gives the reason why a text is not one.
 
 pub(super) mod disks;
+pub(super) mod keyboards;
+pub(super) mod locales;
 pub(super) mod zones;
+
+/// Locales that glibc has in itself; libc-bin, which is essential, brings C.UTF-8.
+pub(in crate::cluster) const BUILT_IN_LOCALES: [&str; 3] = ["C", "C.UTF-8", "POSIX"];
 
 /// A label of a host name (RFC 1123 §2.1), in lower case as Kubernetes wants node names.
 pub(super) fn host_label(text: &str) -> Result<(), &'static str> {

@@ -116,6 +116,14 @@ impl Report {
         let lines = std::iter::once(0).chain(starts).collect();
         Self { file: file.to_owned(), source: mask::mask(source), lines, faults }
     }
+    /// Further faults of the same file.
+    pub fn beside(&self, faults: Vec<Fault>) -> Self {
+        Self::new(&self.file, &self.source, faults)
+    }
+    /// Where `text` stands first in the file; the file's beginning when it does not.
+    pub fn find(&self, text: &str) -> Span {
+        self.source.find(text).map_or(0..0, |at| at..at + text.len())
+    }
     /// The faults, in the order of their places.
     pub fn faults(&self) -> &[Fault] {
         &self.faults

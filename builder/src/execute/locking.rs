@@ -84,6 +84,9 @@ pub enum Error {
     /// A request has no answer.
     #[error(transparent)]
     Resolve(#[from] resolve::Error),
+    /// Roots whose requests have no answer, by their places in the request: all of them.
+    #[error("{}", .0.iter().map(|(_, error)| error.to_string()).collect::<Vec<_>>().join("; "))]
+    Roots(Vec<(usize, resolve::Error)>),
     /// A keyring that was named, or the archive's own, is not usable.
     #[error("keyring {place}: {reason}")]
     Keyring {
@@ -176,11 +179,17 @@ pub fn lock(
             universes.insert(architecture, universe(architecture, &suites, &texts)?);
         }
     }
-    let mut roots = Vec::new();
-    for root in request.roots {
-        if let Some(universe) = universes.get(root.architecture.as_str()) {
-            roots.push(resolve_root(root, universe, &suites)?);
+    let (mut roots, mut failed) = (Vec::new(), Vec::new());
+    for (at, root) in request.roots.iter().enumerate() {
+        let Some(universe) = universes.get(root.architecture.as_str()) else { continue };
+        match resolve_root(root, universe, &suites) {
+            Ok(root) => roots.push(root),
+            Err(Error::Resolve(error)) => failed.push((at, error)),
+            Err(error) => return Err(error),
         }
+    }
+    if !failed.is_empty() {
+        return Err(Error::Roots(failed));
     }
     drop(universes);
     let source_date = suites.iter().map(|opened| opened.date).max().unwrap_or(0);

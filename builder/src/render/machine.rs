@@ -2,12 +2,17 @@
 //! them has been started before cloud-init writes them.
 
 use super::{Error, File, Target, Vault};
-use crate::cluster::{Content, Mount, Node};
+use crate::cluster::{Content, Keyboard, Mount, Node};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 const SYSCTLS: &str = "/etc/sysctl.d/80-kiln-own.conf";
 const MODULES: &str = "/etc/modules-load.d/80-kiln-own.conf";
+/// /etc/default/locale is a link to it, and so PAM gives it to every login.
+const LOCALE: &str = "/etc/locale.conf";
+const KEYBOARD: &str = "/etc/default/keyboard";
+/// setupcon(1) keeps what it made of a keyboard for the next boot, and this of it is made last.
+const KEYBOARD_MADE: &str = "/etc/console-setup/cached_setup_terminal.sh";
 const NTP: &str = "/etc/systemd/timesyncd.conf.d/80-kiln-own.conf";
 /// cloud-init writes /etc/hosts anew from it at every boot.
 const HOSTS: &str = "/etc/cloud/templates/hosts.debian.tmpl";
@@ -36,6 +41,19 @@ pub(super) fn files(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Resu
     }
     if !machine.ntp.is_empty() {
         add(NTP, format!("[Time]\nNTP={}\n", machine.ntp.join(" ")));
+    }
+    // On a stock image cloud-init makes the locale.
+    if let Some(locale) = machine.locale.as_ref().filter(|_| target == Target::Kiln) {
+        add(LOCALE, format!("LANG={locale}\n"));
+    }
+    if let Some(keyboard) = &machine.keyboard {
+        let Keyboard { layout, variant, model, options } = keyboard;
+        add(
+            KEYBOARD,
+            format!(
+                "XKBMODEL=\"{model}\"\nXKBLAYOUT=\"{layout}\"\nXKBVARIANT=\"{variant}\"\nXKBOPTIONS=\"{options}\"\n\nBACKSPACE=\"guess\"\n"
+            ),
+        );
     }
     if !machine.hosts.is_empty() {
         let mut text = String::from(
@@ -82,6 +100,11 @@ pub(super) fn commands(node: &Node, target: Target) -> Vec<Vec<String>> {
     }
     if !machine.ntp.is_empty() {
         commands.push(words(&["systemctl", "--no-block", "try-restart", "systemd-timesyncd.service"]));
+    }
+    if machine.keyboard.is_some() {
+        // Debian's own units have run before the file was there.
+        let line = format!("[ {KEYBOARD_MADE} -nt {KEYBOARD} ] || setupcon --force --save");
+        commands.push(words(&["sh", "-c", &line]));
     }
     if !machine.mounts.is_empty() {
         for mount in machine.mounts.iter().filter(|_| target == Target::Kiln) {

@@ -174,6 +174,8 @@ impl Documents {
             hostname => &node.name,
             fqdn => cluster.fqdn(node),
             time_zone => &node.time_zone,
+            // `false` keeps cloud-init from making one: a Kiln image has it.
+            locale => node.machine.locale.as_ref().filter(|_| target == Target::Stock).map_or(Value::from(false), Value::from),
             users => node.users.iter().map(user).collect::<Vec<_>>(),
             password_authentication => cluster.ssh_password_authentication,
             host_key => self.host_key.as_ref().filter(|_| private).map(|key| {

@@ -166,5 +166,9 @@ fn packages(cluster: &Cluster, node: &Node) -> Vec<String> {
     }
     // It serves `/dev/zram0` as Kiln's initramfs configures it.
     packages.remove("systemd-zram-generator");
+    // cloud-init makes the locale from its source.
+    if packages.remove("locales-all") {
+        packages.insert("locales".to_owned());
+    }
     packages.into_iter().collect()
 }

@@ -4,70 +4,10 @@
 use super::Error;
 use super::yaml::{merge, print};
 use crate::cluster::Node;
-use crate::cluster::user_data::{Content, PACKAGES, UserData, Yaml, parse};
+use crate::cluster::user_data::{Content, MODULES, PACKAGES, UserData, Yaml, parse, read_keys};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeSet;
-
-/// A module of cloud-init: its stage (the three lists of cloud.cfg), its name, and the keys that it reads. Those without
-/// keys always run. In cloud-init's own order, but for `bootcmd`, which here comes after the files that it may want.
-const MODULES: [(usize, &str, &[&str]); 25] = [
-    (0, "seed_random", &["random_seed"]),
-    (0, "write_files", &[]),
-    (0, "bootcmd", &["bootcmd"]),
-    (0, "mounts", &["mounts", "mount_default_fields", "swap"]),
-    (0, "set_hostname", &[]),
-    (0, "update_hostname", &[]),
-    (0, "update_etc_hosts", &[]),
-    (0, "ca_certs", &["ca_certs"]),
-    (0, "resolv_conf", &["resolv_conf", "manage_resolv_conf"]),
-    (0, "rsyslog", &["rsyslog"]),
-    (0, "users_groups", &[]),
-    (0, "ssh", &[]),
-    (1, "ssh_import_id", &["ssh_import_id"]),
-    (1, "keyboard", &["keyboard"]),
-    (1, "locale", &["locale", "locale_configfile"]),
-    (1, "set_passwords", &[]),
-    (1, "ntp", &["ntp"]),
-    (1, "timezone", &[]),
-    (1, "runcmd", &["runcmd"]),
-    (2, "write_files_deferred", &["write_files"]),
-    (2, "scripts_user", &["runcmd"]),
-    (2, "keys_to_console", &["ssh_key_console_blacklist", "ssh_fp_console_blacklist"]),
-    (2, "phone_home", &["phone_home"]),
-    (2, "final_message", &[]),
-    (2, "power_state_change", &["power_state"]),
-];
-
-/// Keys of modules that always run, and of cloud-init itself.
-const ALWAYS: [&str; 26] = [
-    "allow_public_ssh_keys",
-    "authkey_hash",
-    "chpasswd",
-    "create_hostname_file",
-    "disable_root",
-    "disable_root_opts",
-    "final_message",
-    "groups",
-    "manage_etc_hosts",
-    "merge_how",
-    "merge_type",
-    "no_ssh_fingerprints",
-    "output",
-    "password",
-    "prefer_fqdn_over_hostname",
-    "reporting",
-    "ssh",
-    "ssh_authorized_keys",
-    "ssh_deletekeys",
-    "ssh_genkeytypes",
-    "ssh_keys",
-    "ssh_publish_hostkeys",
-    "ssh_pwauth",
-    "ssh_quiet_keygen",
-    "timezone",
-    "user",
-];
 
 /// Whether a Kiln image obeys the user's own files.
 pub fn check(node: &Node) -> Result<(), Error> {
@@ -88,10 +28,7 @@ pub(super) fn modules(node: &Node, boot: bool) -> Result<[Vec<&'static str>; 3],
                 Some(
                     "the root of a Kiln image is read-only: name packages in `base.packages`, or in `packages` of the node",
                 )
-            } else if key == "users"
-                || ALWAYS.contains(&key)
-                || MODULES.iter().any(|(.., of)| of.contains(&key))
-            {
+            } else if read_keys().any(|read| read == key) {
                 None
             } else {
                 Some(

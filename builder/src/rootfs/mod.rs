@@ -8,6 +8,7 @@ mod alternatives;
 mod base;
 pub mod catalog;
 pub mod certs;
+mod console;
 mod coverage;
 pub mod depmod;
 mod dpkg;
@@ -80,8 +81,8 @@ pub enum Error {
     },
     /// Packages whose scripts nothing covers, each with the scripts' names.
     #[error(
-        "these packages have maintainer scripts that Kiln does not run and does not know: {}; leave them out, or say \
-         `scripts: skip` on them in the cluster file when they work without", list(.0)
+        "these packages have maintainer scripts that Kiln does not run and does not know: {}; leave them out, or write \
+         `base: {{ scripts: {{ {} }} }}` in the cluster file when they work without", list(.0), skips(.0)
     )]
     Uncovered(Vec<(String, String)>),
     /// A package's control data is not what Debian's policy says.
@@ -135,6 +136,13 @@ fn list(packages: &[(String, String)]) -> String {
     names.join(", ")
 }
 
+/// What the cluster file says to have them without their scripts.
+fn skips(packages: &[(String, String)]) -> String {
+    let mut names: Vec<_> = packages.iter().map(|(package, _)| format!("{package}: skip")).collect();
+    names.dedup();
+    names.join(", ")
+}
+
 /// The root that configuring `packages` gives. The order of `packages` does not matter.
 ///
 /// # Errors
@@ -153,6 +161,7 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
             units::apply,
             alternatives::apply,
             pam::apply,
+            console::apply,
             python::apply,
             tmpfiles::apply,
             base::owners,

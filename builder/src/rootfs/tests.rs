@@ -101,7 +101,12 @@ fn two_owners_of_a_path_are_a_conflict_unless_one_replaces() {
 fn unknown_scripts_are_refused_by_name() {
     let odd = package("odd", &[], &[("postinst", "#!/bin/sh\nset -e\nrm -rf /etc/odd\n")]);
     let error = assemble(&[base(), odd.clone()], &options()).unwrap_err();
-    assert!(error.to_string().contains("odd (postinst); leave them out, or say `scripts: skip`"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("odd (postinst); leave them out, or write `base: { scripts: { odd: skip } }`"),
+        "{error}"
+    );
     assert_eq!(
         residues(std::slice::from_ref(&odd))[0].text,
         "#!/bin/sh\nset -e\nrm -rf /etc/odd\n".lines().nth(2).unwrap()

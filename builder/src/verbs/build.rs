@@ -171,8 +171,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     output.settle()?;
     cache.settle()?;
     // One root that can't be had does not stop the nodes of the others.
-    if made.is_empty() && !failed.is_empty() {
-        return Err(failed.remove(0));
+    if made.is_empty()
+        && let Some(last) = failed.pop()
+    {
+        failed.iter().for_each(|error| ui.error(error));
+        return Err(last);
     }
     let built = built?;
     let manifest = work.manifest(built)?;

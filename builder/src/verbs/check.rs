@@ -1,7 +1,9 @@
 //! `kiln check`.
 
+mod asked;
+
 use super::{FileArg, founding};
-use crate::cluster::{self, Cluster, FILE_NAME};
+use crate::cluster::{self, Cluster, FILE_NAME, Loaded};
 use crate::diag::{self, Fault, Report, Ui};
 use crate::render::{self, Lost};
 use crate::secrets::{Identities, Place, Secrets};
@@ -41,11 +43,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         bail!("there is no {FILE_NAME} here: name the file with `-f`, or let `kiln init` write one");
     }
     let loaded = cluster::load(path)?;
-    let lost = lost(path, &loaded.cluster)?;
+    let lost = lost(&loaded)?;
     if lost.has_errors() {
         return Err(cluster::Error::Faults(lost).into());
     }
     secrets(&loaded.cluster, path, ui)?;
+    if !ui.json() {
+        asked::lines(&loaded.cluster)?.iter().for_each(|line| ui.say(line));
+    }
     let write = if ui.json() {
         ui.print_json(&diag::json([&loaded.warnings]))
     } else {
@@ -62,16 +67,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
 }
 
 /// Files of seeds that no disk would keep: what is written depends on expressions of overlays.
-fn lost(path: &Path, cluster: &Cluster) -> anyhow::Result<Report> {
-    let source = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+fn lost(loaded: &Loaded) -> Result<Report, render::Error> {
     let mut faults = Vec::new();
-    for node in &cluster.nodes {
-        for lost in render::lost(cluster, node)? {
-            let at = source.find(&lost.mount_point).unwrap_or_default();
-            let span = at..at + if at > 0 { lost.mount_point.len() } else { 0 };
+    for node in &loaded.cluster.nodes {
+        for lost in render::lost(&loaded.cluster, node)? {
+            let span = loaded.warnings.find(&lost.mount_point);
             let fault = Fault::error("lost-file", &span, lost.to_string()).label("a disk's place");
             faults.push(fault.help(Lost::HELP));
         }
     }
-    Ok(Report::new(path, &source, faults))
+    Ok(loaded.warnings.beside(faults))
 }

@@ -1,5 +1,7 @@
 //! `kiln lock`.
 
+mod scripts;
+
 use super::FileArg;
 use super::site::{Site, cache, size};
 use crate::diag::Ui;
@@ -28,6 +30,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let after = site.make_lock(&cache, before.as_ref(), ui)?;
     let changes = before.as_ref().map(|before| before.changes(&after)).unwrap_or_default();
     // Another request can lead to the same packages, and a build looks at both.
+    let mut refused = scripts::refused((&site, &after), &cache, ui)?;
     let same =
         before.as_ref().is_some_and(|before| changes.is_empty() && requests(before) == requests(&after));
     if ui.json() {
@@ -41,14 +44,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             (Some(_), false) => {
                 bail!("{} is out of date: `kiln lock` brings it up to date", site.lock_path.display())
             }
-            (Some(_), true) => return Ok(()),
+            (Some(_), true) => {}
         }
+    } else if !same {
+        // What did not change keeps its date: a lock anew must not make every image anew.
+        after.write(&site.lock_path)?;
     }
-    // What did not change keeps its date: a lock anew must not make every image anew.
-    if same {
-        return Ok(());
-    }
-    Ok(after.write(&site.lock_path)?)
+    // The lock is good for all other nodes. What was refused is the last word; of several the last one.
+    let last = refused.pop();
+    refused.iter().for_each(|error| ui.error(error));
+    last.map_or(Ok(()), Err)
 }
 
 fn requests(lock: &Lock) -> Vec<(&String, &Vec<String>)> {

@@ -1,6 +1,7 @@
 //! What `lock`, `plan` and `build` share: the cluster, its lock, the cache and the mirrors.
 
 use super::{FileArg, founding};
+use crate::archive::resolve;
 use crate::cache::Cache;
 use crate::cluster::{Architecture, Cluster, FILE_NAME, Firmware, Location, Mirror, Node};
 use crate::diag::{Progress, Ui};
@@ -16,7 +17,7 @@ use crate::lock::Lock;
 use crate::plan::upgrade;
 use crate::render::{self, Vault};
 use crate::secrets::{Identities, Place, Secrets};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,15 +130,10 @@ impl Site {
         if let Some(previous) = previous {
             upgrade::steps(&previous.charts, &charts)?;
         }
-        for node in &self.cluster.nodes {
-            if node.architecture != Architecture::Amd64 {
-                bail!(
-                    "node {}: this version of kiln builds amd64 images only, not {}",
-                    node.name,
-                    node.architecture
-                );
-            }
-            render::check_user_data(node)?;
+        let mut faults = self.cluster.nodes.iter().flat_map(refusals).collect::<Vec<_>>();
+        if let Some(last) = faults.pop() {
+            faults.iter().for_each(|error| ui.error(error));
+            return Err(last);
         }
         let ssh_keys = ssh_keys::fetch(&self.sources, &PUBLISHERS, (cache, &Drawing::new(ui, "SSH keys")))?;
         let mut lock = Lock { charts, ssh_keys, ..self.lock_packages(cache, previous, ui)? };
@@ -202,8 +198,22 @@ impl Site {
         )]
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let lock = locking::lock(&request, cache, &drawing, now)?;
-        Ok(lock)
+        let locked = locking::lock(&request, cache, &drawing, now);
+        drop(drawing);
+        let mut failed = match locked {
+            Err(locking::Error::Roots(failed)) => failed,
+            other => return Ok(other?),
+        };
+        let named = |(at, error): (usize, resolve::Error)| {
+            let of = |node: &&Node| inputs::request(&self.cluster, node) == roots[at].names;
+            let names: Vec<&str> =
+                self.cluster.nodes.iter().filter(of).map(|node| node.name.as_str()).collect();
+            let word = if names.len() == 1 { "node" } else { "nodes" };
+            anyhow!("{word} {}: {error}", names.join(", "))
+        };
+        let last = failed.pop().map(named);
+        failed.into_iter().map(named).for_each(|error| ui.error(&error));
+        Err(last.unwrap_or_else(|| anyhow!("no root could be locked")))
     }
 
     /// What gives out the secrets that the cluster file refers to.
@@ -245,6 +255,18 @@ impl Site {
         };
         Ok(Mirrors::gather(sources)?)
     }
+}
+
+/// What no image can be for a node.
+fn refusals(node: &Node) -> Vec<anyhow::Error> {
+    let architecture = (node.architecture != Architecture::Amd64).then(|| {
+        anyhow!(
+            "node {}: this version of kiln builds amd64 images only, not {}",
+            node.name,
+            node.architecture
+        )
+    });
+    architecture.into_iter().chain(render::check_user_data(node).err().map(Into::into)).collect()
 }
 
 /// A mirror of the cluster file as `KILN_MIRROR` would have it. Its folder counts from the cluster file's already.

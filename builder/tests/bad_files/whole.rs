@@ -147,6 +147,17 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "console",
+            format!(
+                "apiVersion: kiln/v1\ncluster: {{name: home, locale: de_DE.utf8, keyboard: {{layout: ge, variant: nodeadkeys}}}}\n{USER}nodes:\n  \
+                 - {{name: a, locale: de, keyboard: de_DE}}\n  - {{name: b, locale: en_US.UTF-88, keyboard: {{layout: us, variant: intlx}}}}\n  \
+                 - {{name: c, locale: hi_IN.UTF-8, keyboard: {{layout: \"us,ru\", variant: \",phonetic\", options: \"grp:toggle,ctrl:nocap\"}}}}\n  \
+                 - {{name: d, locale: 49, keyboard: {{layout: de, variant: \"nodeadkeys,\"}}}}\n  - {{name: e, keyboard: {{variant: neo}}}}\n  \
+                 - {{name: f, keyboard: {{layout: de, model: pc999}}}}\n  - {{name: g, locale: Klingon, keyboard: [de]}}\n  \
+                 - {{name: h, locale: C.UTF-8, keyboard: {{layout: de, variant: neo, options: \"\"}}}}\n"
+            ),
+        ),
+        (
             "zones",
             format!(
                 "apiVersion: kiln/v1\ncluster: {{name: home, time_zone: Europe/Berln}}\n{USER}nodes:\n  - {{name: a, time_zone: US/Eastern}}\n  \

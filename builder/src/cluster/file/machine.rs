@@ -46,6 +46,50 @@ document! {
     }
 }
 
+document! {
+    /// A keyboard, in the words of xkeyboard-config(7).
+    KeyboardSection, "`keyboard`",
+    required {
+        /// Layout; several with commas between.
+        #[schemars(extend("examples" = ["de", "us,ru"]))]
+        layout: Text,
+    }
+    optional {
+        /// Variant of the layout; of several layouts with commas between.
+        #[schemars(extend("examples" = ["nodeadkeys"]))]
+        variant: Text,
+        /// Model. `pc105` when left out.
+        model: Text,
+        /// Options, with commas between.
+        #[schemars(extend("examples" = ["ctrl:nocaps"]))]
+        options: Text,
+    }
+}
+
+/// A layout, or a keyboard with more to say of it.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum KeyboardItem {
+    /// The layout.
+    Layout(Text),
+    /// With its variant and the like.
+    Section(KeyboardSection),
+}
+
+impl Read for KeyboardItem {
+    const WANT: &'static str = "a layout or a mapping";
+    fn read(tree: &Tree, faults: &mut Vec<Fault>) -> Option<Self> {
+        match &tree.value {
+            Value::Text(_) => Text::read(tree, faults).map(Self::Layout),
+            Value::Map(_) => KeyboardSection::read(tree, faults).map(Self::Section),
+            _ => {
+                wrong_type(tree, Self::WANT, faults);
+                None
+            }
+        }
+    }
+}
+
 /// Text or a number, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word(pub Text);

@@ -19,6 +19,23 @@ pub struct Machine {
     pub mounts: Vec<Mount>,
     /// Files.
     pub files: Vec<OwnFile>,
+    /// Locale, where one is given.
+    pub locale: Option<String>,
+    /// Keyboard of the console, where one is given.
+    pub keyboard: Option<Keyboard>,
+}
+
+/// A keyboard, in the words of xkeyboard-config(7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyboard {
+    /// Layouts with commas between.
+    pub layout: String,
+    /// Variants, one for each layout, with commas between; may be empty.
+    pub variant: String,
+    /// Model.
+    pub model: String,
+    /// Options with commas between; may be empty.
+    pub options: String,
 }
 
 /// What is mounted beside the disks.

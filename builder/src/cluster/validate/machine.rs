@@ -4,7 +4,9 @@ use super::disks::mounts::MOUNT_POINT;
 use super::overlays::MODULE;
 use super::user_data::placed;
 use super::{Check, DOMAIN, Rule};
-use crate::cluster::file::{ClusterSection, FileSection, MountSection, Names, NodeSection, Word};
+use crate::cluster::file::{
+    ClusterSection, FileSection, KeyboardItem, MountSection, Names, NodeSection, Word,
+};
 use crate::cluster::ip;
 use crate::cluster::model::{Content, Machine, Mount, OwnFile};
 use crate::cluster::read::Text;
@@ -91,6 +93,8 @@ pub(super) struct Written<'a> {
     ntp: Option<&'a Vec<Text>>,
     mounts: Option<&'a Vec<MountSection>>,
     files: Option<&'a Vec<FileSection>>,
+    locale: Option<&'a Text>,
+    keyboard: Option<&'a KeyboardItem>,
 }
 
 impl<'a> Written<'a> {
@@ -102,6 +106,8 @@ impl<'a> Written<'a> {
             ntp: section.ntp.as_ref(),
             mounts: section.mounts.as_ref(),
             files: section.files.as_ref(),
+            locale: section.locale.as_ref(),
+            keyboard: section.keyboard.as_ref(),
         }
     }
     pub(super) fn node(section: &'a NodeSection) -> Self {
@@ -112,6 +118,8 @@ impl<'a> Written<'a> {
             ntp: section.ntp.as_ref(),
             mounts: section.mounts.as_ref(),
             files: section.files.as_ref(),
+            locale: section.locale.as_ref(),
+            keyboard: section.keyboard.as_ref(),
         }
     }
     /// Whether a node says any of it.
@@ -122,6 +130,8 @@ impl<'a> Written<'a> {
             || section.ntp.is_some()
             || section.mounts.is_some()
             || section.files.is_some()
+            || section.locale.is_some()
+            || section.keyboard.is_some()
     }
 }
 
@@ -130,6 +140,8 @@ impl Check<'_> {
     pub(super) fn machine(&mut self, written: Option<Written<'_>>, under: Option<&Machine>) -> Machine {
         let mut machine = under.cloned().unwrap_or_default();
         let Some(written) = written else { return machine };
+        machine.locale = written.locale.and_then(|locale| self.locale(locale)).or(machine.locale);
+        machine.keyboard = written.keyboard.and_then(|item| self.keyboard(item)).or(machine.keyboard);
         for (name, (span, Word(value))) in written.sysctls.into_iter().flatten() {
             let text = Text { value: name.clone(), span: span.clone() };
             let Some(name) = self.word(&text, SYSCTL) else { continue };

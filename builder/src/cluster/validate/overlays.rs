@@ -4,7 +4,7 @@ use super::base::PathIs;
 use super::{Check, PACKAGE, Rule};
 use crate::cluster::file::{K3sSection, OverlayItem};
 use crate::cluster::model::Overlay;
-use crate::cluster::overlay::{self, BUILT_IN, LATER, OverlayFile};
+use crate::cluster::overlay::{self, BUILT_IN, OverlayFile};
 use crate::cluster::read::Text;
 use crate::cluster::settings::{self, RawMap, Reading, Rules, merged};
 use crate::cluster::words;
@@ -148,17 +148,10 @@ impl Check<'_> {
         }
         let have = BUILT_IN.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         let ways = format!("this version has {have}; a folder of your own is written `./path`");
-        let fault = if LATER.contains(&name.value.as_str()) {
-            let message = format!("the overlay `{}` is not in this version of kiln", name.value);
-            Fault::error("overlay-later", &name.span, message).label("not yet").help(ways)
-        } else {
-            let near =
-                nearest(&name.value, BUILT_IN.iter().map(|(word, _)| *word).chain(LATER.iter().copied()));
-            let help = near.map_or(ways.clone(), |near| format!("did you mean `{near}`? {ways}"));
-            let message = format!("there is no overlay `{}`", name.value);
-            Fault::error("unknown-overlay", &name.span, message).label("unknown").help(help)
-        };
-        self.faults.push(fault);
+        let near = nearest(&name.value, BUILT_IN.iter().map(|(word, _)| *word));
+        let help = near.map_or(ways.clone(), |near| format!("did you mean `{near}`? {ways}"));
+        let message = format!("there is no overlay `{}`", name.value);
+        self.faults.push(Fault::error("unknown-overlay", &name.span, message).label("unknown").help(help));
     }
 
     fn folder_overlay(&mut self, name: &Text, given: Option<&RawMap>, layers: &mut Vec<Layer>) {

@@ -10,11 +10,14 @@ mod ingress;
 mod k3s;
 mod kubelet;
 mod longhorn;
+mod metallb;
+mod nfs;
 mod proxy;
 mod registries;
 mod services;
 mod tailscale;
 mod vip;
+mod wireguard;
 
 use super::Check;
 use crate::cluster::model::{Cluster, Node, Overlay, Role};
@@ -34,7 +37,7 @@ struct Told<'a> {
 /// Reports what a program refuses.
 type Program = fn(&Told<'_>, &mut Vec<Fault>);
 
-const PROGRAMS: [(&str, Program); 13] = [
+const PROGRAMS: [(&str, Program); 16] = [
     ("backup-restic", backup::check),
     ("cilium", cilium::check),
     ("external-services", services::check),
@@ -44,10 +47,13 @@ const PROGRAMS: [(&str, Program); 13] = [
     ("kube-vip", vip::check),
     ("kubelet-limits", kubelet::check),
     ("longhorn", longhorn::check),
+    ("metallb", metallb::check),
+    ("nfs-server", nfs::check),
     ("proxy", proxy::check),
     ("registry-mirrors", registries::check),
     ("tailscale", tailscale::check),
     ("traefik", ingress::check),
+    ("wireguard", wireguard::check),
 ];
 
 impl Check<'_> {

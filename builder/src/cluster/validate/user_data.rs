@@ -6,7 +6,9 @@ mod values;
 use super::Check;
 use super::base::PathIs;
 use crate::cluster::read::Text;
-use crate::cluster::user_data::{Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, READ, UserData, Yaml, parse};
+use crate::cluster::user_data::{
+    Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, UserData, Yaml, parse, read_keys,
+};
 use crate::diag::{Fault, Span, nearest};
 
 pub(super) use around::{Around, accounts, groups, placed};
@@ -39,16 +41,20 @@ const ELSEWHERE: [(&str, &str, &str); 8] = [
         "asks GitHub or Launchpad when the node boots",
         "write `ssh_keys: [github:NAME]` of a user: `kiln lock` asks once and keeps the answer",
     ),
-    ("locale", "makes the locale on the node, whose root is read-only", "leave it out: nodes have C.UTF-8"),
+    (
+        "locale",
+        "makes the locale on the node, whose root is read-only",
+        "write it below `cluster` or the node: `locale: de_DE.UTF-8`; the image then has it",
+    ),
     (
         "locale_configfile",
         "is of the module that makes the locale on the node, whose root is read-only",
-        "leave it out: nodes have C.UTF-8",
+        "write `locale: de_DE.UTF-8` below `cluster` or the node; the image then has it",
     ),
     (
         "keyboard",
-        "is for the package console-setup, which a Kiln image can't have",
-        "the console has the layout of the US; leave it out",
+        "is for a root that can be written to",
+        "write it below `cluster` or the node: `keyboard: de`, or `keyboard: { layout: us, variant: intl }`",
     ),
     ("ca-certs", "is the old name of `ca_certs`", "write `ca_certs`"),
 ];
@@ -145,8 +151,8 @@ impl Check<'_> {
                     format!("`{key}` is for stock images only: a Kiln image runs no module of cloud-init that reads it"),
                     "write files and commands instead (`write_files`, `runcmd`)",
                 );
-            } else if !READ.contains(&key) {
-                let near = nearest(key, READ);
+            } else if !read_keys().any(|read| read == key) {
+                let near = nearest(key, read_keys());
                 let help = near.map_or_else(
                     || "cloud-init ignores it: remove it".to_owned(),
                     |near| format!("did you mean `{near}`?"),

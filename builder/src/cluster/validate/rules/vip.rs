@@ -5,7 +5,7 @@ use crate::diag::Fault;
 
 pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     let Some(services) = told.given("services").filter(|services| services.is_true()) else { return };
-    for (overlay, setting) in [("cilium", "address_pools"), ("metallb", "pools")] {
+    for (overlay, setting) in [("cilium", "address_pools"), ("metallb", "address_pools")] {
         let pools = told.node.overlay(overlay).and_then(|overlay| overlay.settings.get(setting));
         let Some(pools) = pools.filter(|pools| !pools.list().is_empty()) else { continue };
         let message =
