@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod certs;
 mod coverage;
 pub mod depmod;
+mod directories;
 mod dpkg;
 pub mod hwdb;
 pub mod ldso;
@@ -17,6 +18,7 @@ mod merge;
 #[cfg(test)]
 mod oracle;
 mod pam;
+mod profiles;
 mod python;
 mod root;
 mod script;
@@ -26,6 +28,7 @@ mod units;
 mod users;
 
 pub use coverage::{Residue, residues};
+pub use directories::directories;
 pub use sealing::seal;
 pub use units::enable;
 
@@ -92,6 +95,17 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A folder of the user's own is at a place that the root has.
+    #[error(
+        "`directories` has {path}, and a package, an overlay or an artefact has put /{link} into the root: take another \
+         first name"
+    )]
+    Taken {
+        /// The folder.
+        path: String,
+        /// Its first name.
+        link: String,
+    },
     /// A file that a finaliser reads is not what it should be.
     #[error("/{path} cannot be used: {reason}")]
     Malformed {
@@ -155,6 +169,7 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
             pam::apply,
             python::apply,
             tmpfiles::apply,
+            profiles::apply,
             base::owners,
         ] {
             finaliser(&mut root)?;
