@@ -137,7 +137,7 @@ fn profiles_have_their_local_files_and_idle_ones_are_off() {
     let tree = made(&[base(), package("apparmor", &files, &[("postinst", &scripts)])]);
     assert_eq!(text(&tree, "etc/apparmor.d/local/here"), "");
     assert!(!tree.contains("etc/apparmor.d/local/absent"));
-    let off = |name: &str| tree.contains(format!("etc/apparmor.d/disable/{name}"));
+    let off = |name: &str| tree.contains(&format!("etc/apparmor.d/disable/{name}"));
     assert_eq!(["here", "gone", "some", "none", "asked"].map(off), [false, true, false, true, false]);
     assert_eq!(text(&tree, "etc/apparmor.d/disable/gone"), "-> /etc/apparmor.d/gone");
     // Without the parser nobody reads them.
