@@ -7,10 +7,11 @@
 
 use super::Error;
 use super::root::Root;
+use std::collections::BTreeSet;
 
 const FOLDER: &str = "etc/apparmor.d";
-/// Braces in one attachment make at most so many paths.
-const MOST: usize = 256;
+/// Braces in one attachment are taken apart in at most so many steps.
+const MOST: usize = 1024;
 
 pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
     if !root.has("apparmor") {
@@ -31,9 +32,9 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
 
 /// The programs that the profiles of a file attach to, with `*` for what is not known before it runs; `None` where one
 /// attaches to none, for others refer to it, or where there is no profile.
-fn attachments(text: &str) -> Option<Vec<String>> {
+fn attachments(text: &str) -> Option<BTreeSet<String>> {
     let known = variables(text);
-    let mut paths = Vec::new();
+    let mut paths = BTreeSet::new();
     for line in text.lines() {
         let header =
             line.trim_end().strip_suffix('{').filter(|rest| !rest.starts_with([' ', '\t', '#', '@']));
@@ -76,26 +77,23 @@ fn without_variables(text: &str) -> String {
 }
 
 /// What `{a,b}` in a text stands for, innermost first; `None` where braces do not fit or there is too much of it.
-fn alternatives(text: &str) -> Option<Vec<String>> {
+fn alternatives(text: &str) -> Option<BTreeSet<String>> {
     let mut open = vec![text.to_owned()];
-    let mut done = Vec::new();
-    while let Some(text) = open.pop() {
+    let mut done = BTreeSet::new();
+    for _ in 0..MOST {
+        let Some(text) = open.pop() else { return Some(done) };
         let Some(end) = text.find('}') else {
-            if text.contains('{') || done.len() == MOST {
+            if text.contains('{') {
                 return None;
             }
-            done.push(text);
+            done.insert(text);
             continue;
         };
         let start = text[..end].rfind('{')?;
-        open.extend(
-            text[start + 1..end].split(',').map(|one| format!("{}{one}{}", &text[..start], &text[end + 1..])),
-        );
-        if open.len() > MOST {
-            return None;
-        }
+        let (before, after) = (&text[..start], &text[end + 1..]);
+        open.extend(text[start + 1..end].split(',').map(|one| format!("{before}{one}{after}")));
     }
-    Some(done)
+    None
 }
 
 /// Whether the root has a path like that: of what has patterns only the ends are looked at.
@@ -130,17 +128,15 @@ mod tests {
             ("profile d {\n}\nprofile e /usr/bin/e {\n}\n", None),
             ("# nothing\n", None),
         ] {
-            let mut found = attachments(text);
-            found.iter_mut().for_each(|paths| paths.sort());
-            assert_eq!(found, want.map(|paths| paths.into_iter().map(str::to_owned).collect()), "{text}");
+            let want = want.map(|paths| paths.into_iter().map(str::to_owned).collect());
+            assert_eq!(attachments(text), want, "{text}");
         }
     }
 
     #[test]
     fn braces_stand_in_braces() {
-        let mut found = alternatives("/{{a,b}/c,d{,-e}}").unwrap();
-        found.sort();
-        assert_eq!(found, ["/a/c", "/b/c", "/d", "/d-e"]);
+        let found = alternatives("/{{a,b}/c,d{,-e}}").unwrap();
+        assert_eq!(found, ["/a/c", "/b/c", "/d", "/d-e"].map(str::to_owned).into());
         assert_eq!(alternatives("/a}"), None);
         assert_eq!(alternatives("/{a"), None);
         assert_eq!(alternatives(&"{a,b}".repeat(30)), None);
