@@ -69,6 +69,17 @@ impl Node {
         self
     }
 
+    /// Writes an image of a built node, in its folder of the output, over its disk.
+    pub(crate) fn flash(&self, built: &Path) {
+        copy_to(&built.join("disk.img"), self.disk.parent().unwrap(), DISK);
+    }
+
+    /// What a command says, if the node answers and the command succeeds.
+    pub(crate) fn try_ask(&self, command: &str) -> Option<String> {
+        let answer = ask(self.ssh, &With::Key(&self.key), command);
+        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
+    }
+
     /// What a command says; it must succeed.
     pub(crate) fn ask(&self, command: &str) -> String {
         let answer = ask(self.ssh, &With::Key(&self.key), command);

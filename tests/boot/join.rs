@@ -2,6 +2,7 @@
 //! speaks k3s' join protocol; all else is what users get, from `kiln secrets init` on.
 
 mod faults;
+mod host;
 mod lab;
 mod processes;
 
@@ -92,6 +93,14 @@ fn two_nodes_join() {
         assert!(nodes.contains(words), "{words} is not in {nodes}");
     }
 
+    for node in [&server, &agent] {
+        host::serves_k3s(node);
+    }
+    host::confines(&agent);
+    host::gives_room(&agent);
+    host::remembers(&agent, "imported");
+    host::keeps_to_itself(&server);
+
     let secrets = lab.secrets();
     told_no_process(&server, &secrets, &["cloud-init", "kiln-firstboot", "/usr/bin/k3s"]);
     told_no_process(&agent, &secrets, &["cloud-init", "kiln-firstboot", "/usr/bin/k3s"]);
@@ -110,4 +119,8 @@ fn two_nodes_join() {
     healthy(&mut working);
     agent.ask("for i in $(seq 60); do systemctl is-active k3s-agent.service && break; sleep 2; done; systemctl is-active k3s-agent.service");
     told_no_process(&agent, &secrets, &["kiln-firstboot", "/usr/bin/k3s"]);
+    host::serves_k3s(&agent);
+    assert_eq!(host::remembered(&agent), "imported", "all images would be imported anew");
+    host::confines(&agent);
+    host::kept_room(&agent);
 }

@@ -22,6 +22,7 @@ mod iscsi;
 mod join;
 mod nodes;
 mod own;
+mod real;
 mod seed;
 mod ssh;
 mod stock;

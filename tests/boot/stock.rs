@@ -36,7 +36,7 @@ const BYTES: u64 = 512 << 20;
 /// Where the artefacts' folder has what k3s is published as.
 const RELEASE: &str = "artefacts/k3s-io/k3s/releases/download/v1.36.2+k3s1";
 /// What the cluster file and the overlay k3s have installed, beside sudo, which a stock image has.
-const PACKAGES: [&str; 5] = ["conntrack", "htop", "ipset", "iptables", "socat"];
+const PACKAGES: [&str; 6] = ["apparmor", "conntrack", "htop", "ipset", "iptables", "socat"];
 /// Written to a data disk by the node's user.
 const MINE: &str = "/mnt/longhorn/sdf-1/replicas/mine";
 
@@ -70,7 +70,7 @@ fn lab() -> &'static Lab {
         artefacts(&top);
         let cluster = json!({
             "apiVersion": "kiln/v1",
-            "cluster": {"name": "stock", "endpoint": ADDRESS, "time_zone": "Europe/Berlin", "k3s": {"version": "v1.36.2+k3s1"}},
+            "cluster": {"name": "stock", "endpoint": ADDRESS, "time_zone": "Europe/Berlin", "directories": ["/data/app"], "k3s": {"version": "v1.36.2+k3s1"}},
             "artefacts": ["./artefacts"],
             "user_data": "own.yaml",
             "users": [
@@ -208,7 +208,8 @@ fn is_the_node(at: (u16, &Path), lab: &Lab) {
         systemctl is-enabled kiln-stock.service probe.service kiln-join.service | xargs; \
         cat /run/probe; test -d /sys/module/dummy && echo dummy; dpkg-query -W -f '${Version}\\n' htop; \
         sudo -n true && echo may; ls /etc/ssh/ssh_host_*_key; sudo -n cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub; \
-        sudo -n stat -c '%a %U' /etc/rancher/k3s/token /var/lib/rancher/k3s/server/tls/server-ca.key /etc/rancher/node/password | uniq";
+        sudo -n stat -c '%a %U' /etc/rancher/k3s/token /var/lib/rancher/k3s/server/tls/server-ca.key /etc/rancher/node/password | uniq; \
+        sudo -n stat -c '%a' /var/lib/rancher/k3s/server /var/lib/rancher/k3s/server/tls | xargs; stat -c '%a %F' /data/app";
     let said = answer(at, asked);
     let place = kiln::secrets::Place::beside(&lab.top, Vec::new());
     let text = fs::read_to_string(lab.top.join("identity")).unwrap();
@@ -232,6 +233,8 @@ fn is_the_node(at: (u16, &Path), lab: &Lab) {
         "/etc/ssh/ssh_host_ed25519_key",
         &host_key,
         "600 root",
+        "700 700",
+        "755 directory",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
 }

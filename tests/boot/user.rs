@@ -7,6 +7,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// What a release of k3s has for nodes without a way out.
+const IMAGES: &str = "k3s-airgap-images-amd64.tar.zst";
+
 /// The key pair of the user of a folder, which is made when it is not there; it opens the cluster's secrets, too.
 pub(crate) fn identity(folder: &Path) -> PathBuf {
     fs::create_dir_all(folder).unwrap();
@@ -40,15 +43,27 @@ pub(crate) fn fed(command: &mut Command, input: &str) -> Output {
     output
 }
 
-/// Puts the stand-in for k3s into a folder of artefacts, as that release of k3s, with its digest beside it.
+/// Puts the stand-in for k3s into a folder of artefacts, as that release of k3s, with digests beside it.
 pub(crate) fn publish_k3s(artefacts: &Path, version: &str) {
+    let standin = binary().with_file_name("k3s-standin");
+    if !standin.is_file() {
+        die(&format!("{} is missing: run `cargo test --no-run --workspace` first", standin.display()));
+    }
+    publish(artefacts, version, (&standin, None));
+}
+
+/// Puts a k3s and its images into a folder of artefacts, as that release; without images some that nobody reads.
+pub(crate) fn publish(artefacts: &Path, version: &str, (k3s, images): (&Path, Option<&Path>)) {
     let release = artefacts.join("k3s-io/k3s/releases/download").join(version);
     fs::create_dir_all(&release).unwrap();
-    let standin = binary().with_file_name("k3s-standin");
-    let copied = fs::copy(&standin, release.join("k3s"));
-    copied.unwrap_or_else(|e| {
-        die(&format!("{}: {e}: run `cargo test --no-run --workspace` first", standin.display()))
-    });
-    fs::write(release.join("sha256sum-amd64.txt"), format!("{}  k3s\n", digest(&release.join("k3s"))))
-        .unwrap();
+    let copy = |from: &Path, name: &str| {
+        fs::copy(from, release.join(name)).unwrap_or_else(|e| die(&format!("{}: {e}", from.display())))
+    };
+    copy(k3s, "k3s");
+    match images {
+        Some(images) => drop(copy(images, IMAGES)),
+        None => fs::write(release.join(IMAGES), b"the images of nobody").unwrap(),
+    }
+    let sums = ["k3s", IMAGES].map(|name| format!("{}  {name}\n", digest(&release.join(name))));
+    fs::write(release.join("sha256sum-amd64.txt"), sums.concat()).unwrap();
 }

@@ -112,6 +112,7 @@ const RULES: &[Rule] = &[
 
 /// What may differ in roots with the packages for disks.
 const DISK_RULES: &[Rule] = &[
+    ("etc/apparmor.d/disable/*", Added, "profiles of programs that are not in the root are not loaded"),
     ("etc/nvme/host*", Missing, "an identity; nvme-cli takes the machine's own UUID where there is none"),
     (
         "var/lib/smartmontools/drivedb/drivedb.h.raw",

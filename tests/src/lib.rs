@@ -115,6 +115,7 @@ base:
   distribution: debian
   suite: trixie
   packages:
+    - apparmor
     - cryptsetup-bin
     - hdparm
     - libtss2-esys-3.0.2-0t64
@@ -129,6 +130,7 @@ base:
     - systemd-cryptsetup
     - systemd-zram-generator
     - targetcli-fb
+    - tcpdump
     - thin-provisioning-tools
     - xfsprogs
 users: [{ name: ops, ssh_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4YW1wbGUga2V5IG9mIGtpbG4sIG5vYm9keSdzIG93 disks@kiln] }]

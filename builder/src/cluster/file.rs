@@ -110,6 +110,9 @@ document! {
         ntp: Vec<Text>,
         /// Network file systems and the like that are mounted.
         mounts: Vec<MountSection>,
+        /// Folders that can be written to although the root can't: for `hostPath` volumes, say. Their content is kept below /var.
+        #[schemars(extend("examples" = [["/data"]]))]
+        directories: Vec<Text>,
         /// Files that are written at the first boot, before anything of yours runs.
         files: Vec<FileSection>,
         /// What k3s is told. With it every server and agent has the overlay `k3s`, whose settings these are.
@@ -470,6 +473,9 @@ document! {
         ntp: Vec<Text>,
         /// Network file systems and the like that are mounted.
         mounts: Vec<MountSection>,
+        /// Folders that can be written to although the root can't: for `hostPath` volumes, say. Their content is kept below /var.
+        #[schemars(extend("examples" = [["/data"]]))]
+        directories: Vec<Text>,
         /// Files that are written at the first boot, before anything of yours runs.
         files: Vec<FileSection>,
         /// Packages of this node alone; it then has a root of its own.

@@ -18,10 +18,10 @@ mod validate;
 mod words;
 
 pub use model::{
-    AUTO_FIRMWARE, Architecture, Artefact, Base, BondHash, BondMode, Bonding, Cluster, Content, DiskRule,
-    DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, Keyboard, LacpRate, Link, LinkKind, Location,
-    Machine, Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route, Secrets, SeedFile, Suite,
-    UnknownNode, User, Wifi,
+    AUTO_FIRMWARE, Architecture, Artefact, Base, BondHash, BondMode, Bonding, Cluster, Content, DIRECTORIES,
+    DiskRule, DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, Keyboard, LacpRate, Link, LinkKind,
+    Location, Machine, Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route, Secrets,
+    SeedFile, SeedFolder, Suite, UnknownNode, User, Wifi, content_of, link_of,
 };
 pub use read::{Spanned, Text};
 

@@ -7,7 +7,7 @@ mod network;
 pub use super::file::{Architecture, Distribution, Role, Suite};
 pub use super::overlay::Quoting;
 pub use disks::{DiskRule, DiskSlot, Disks};
-pub use machine::{Content, Keyboard, Machine, Mount, OwnFile};
+pub use machine::{Content, DIRECTORIES, Keyboard, Machine, Mount, OwnFile, content_of, link_of};
 pub use network::{
     BondHash, BondMode, Bonding, Fixed, Interface, LacpRate, Link, LinkKind, Network, Route, Wifi,
 };
@@ -133,6 +133,8 @@ pub struct Overlay {
     pub artefacts: Vec<Artefact>,
     /// Files that it has in seeds.
     pub seed: Vec<SeedFile>,
+    /// Folders that it has with modes of their own.
+    pub folders: Vec<SeedFolder>,
     /// Where the cluster file names it.
     pub span: Span,
 }
@@ -153,6 +155,17 @@ pub struct Artefact {
     /// Permission bits.
     pub mode: u16,
     /// Whether it is wanted.
+    pub when: Option<String>,
+}
+
+/// A folder of a node's, made before anything is started that uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedFolder {
+    /// Absolute path on the node.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u16,
+    /// Which nodes get it.
     pub when: Option<String>,
 }
 
@@ -195,6 +208,7 @@ impl Overlay {
             settings: Settings::new(),
             artefacts: Vec::new(),
             seed: Vec::new(),
+            folders: Vec::new(),
             span: 0..0,
         }
     }
@@ -417,5 +431,9 @@ impl Cluster {
             .chain(luns.map(|lun| lun.mount_point.as_str()))
             .chain(mounts.map(|mount| mount.mount_point.as_str()));
         points.filter_map(|point| point.split('/').find(|part| !part.is_empty())).map(str::to_owned).collect()
+    }
+    /// The folders that any node asks for with `directories`: nodes share a root, which has the links to all of them.
+    pub fn directories(&self) -> BTreeSet<String> {
+        self.nodes.iter().flat_map(|node| node.machine.directories.iter().cloned()).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Overlays: layers on top of the base. Those that Kiln knows are embedded; a user's own has the same form.
 
 use super::file::Role;
-use super::model::{Artefact, SeedFile};
+use super::model::{Artefact, SeedFile, SeedFolder};
 use super::read::{Read, Spanned, Text, document, words};
 use super::settings::{self, SettingSection};
 use super::{Overlay, tree};
@@ -56,6 +56,21 @@ document! {
 }
 
 document! {
+    /// A folder that a node has from its first boot on.
+    FolderSection, "a folder of `folders`",
+    required {
+        /// Where it is on the node, an absolute path.
+        path: Text,
+        /// Permission bits, four octal digits in quotes.
+        mode: Text,
+    }
+    optional {
+        /// Which nodes get it: an expression over what templates see, such as `node.role == "server"`.
+        when: Text,
+    }
+}
+
+document! {
     /// A file that is fetched when the image is built, and pinned by its digest in `kiln.lock`.
     ArtefactSection, "an artefact",
     required {
@@ -101,6 +116,8 @@ document! {
         artefacts: Vec<ArtefactSection>,
         /// Files that differ from node to node: they go into the seed.
         seed: Vec<SeedFileSection>,
+        /// Folders for them that not everybody may look into. All others are made with the mode 0755.
+        folders: Vec<FolderSection>,
     }
 }
 
@@ -143,6 +160,7 @@ pub(super) fn read(source: &str) -> (Option<OverlayFile>, Vec<Fault>) {
     if let Some(file) = &file {
         settings::compile(file.settings.as_ref(), &mut faults);
         file.seed.iter().flatten().for_each(|section| drop(seed_file(section, &mut faults)));
+        file.folders.iter().flatten().for_each(|section| drop(folder(section, &mut faults)));
         file.artefacts.iter().flatten().for_each(|section| drop(artefact(section, &mut faults)));
     }
     (file, faults)
@@ -159,6 +177,10 @@ impl OverlayFile {
     /// Its files of the seed.
     pub(super) fn seed_files(&self) -> Vec<SeedFile> {
         self.seed.iter().flatten().filter_map(|section| seed_file(section, &mut Vec::new())).collect()
+    }
+    /// Its folders.
+    pub(super) fn folders(&self) -> Vec<SeedFolder> {
+        self.folders.iter().flatten().filter_map(|section| folder(section, &mut Vec::new())).collect()
     }
     /// Its artefacts.
     pub(super) fn artefacts(&self) -> Vec<Artefact> {
@@ -190,6 +212,14 @@ fn seed_file(section: &SeedFileSection, faults: &mut Vec<Fault>) -> Option<SeedF
         mode,
         when: section.when.as_ref().map(|when| when.value.clone()),
         quoting,
+    })
+}
+
+fn folder(section: &FolderSection, faults: &mut Vec<Fault>) -> Option<SeedFolder> {
+    Some(SeedFolder {
+        path: absolute(section.path.as_ref()?, faults)?,
+        mode: octal(section.mode.as_ref()?, faults)?,
+        when: section.when.as_ref().map(|when| when.value.clone()),
     })
 }
 

@@ -5,6 +5,7 @@ mod accounts;
 mod base;
 mod console;
 mod cross;
+mod directories;
 mod disks;
 mod iscsi;
 mod k3s;
@@ -175,6 +176,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         check.iscsi(&sections.value, &mut nodes, &around);
     }
     check.longhorn_disks(id, &mut nodes, file.nodes.as_ref());
+    check.directory_places(file, &nodes);
     let cluster = Cluster {
         id,
         name: name.unwrap_or_default(),
@@ -436,7 +438,8 @@ fn around<'a>(base: &Base, nodes: &[&'a Node]) -> Around<'a> {
     let named = !base.packages.is_empty() || nodes.iter().any(own);
     let disks =
         nodes.iter().flat_map(|node| node.disks.slots()).filter_map(|slot| slot.mount_point.as_deref());
-    Around { users, packages: named, mounts: disks.collect() }
+    let directories = nodes.iter().flat_map(|node| &node.machine.directories).map(String::as_str);
+    Around { users, packages: named, mounts: disks.chain(directories).collect() }
 }
 
 /// Values that may be given once.

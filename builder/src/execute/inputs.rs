@@ -236,14 +236,19 @@ fn root_inputs(cluster: &Cluster, set: &lock::Root, overlays: &[Overlay]) -> Inp
         set.packages.iter().map(|p| format!("{} {} {}", p.name, p.version, p.sha256)).collect();
     let skipped: Vec<&str> = cluster.base.skip_scripts.iter().map(String::as_str).collect();
     let size = cluster.base.root_size.map_or_else(|| "auto".to_owned(), |size| size.to_string());
-    Inputs::from([
+    let mut inputs = Inputs::from([
         ("packages".into(), digest(&packages.join("\n"))),
         ("overlays".into(), digest(&overlays.join("\n"))),
         ("scripts skipped".into(), skipped.join(" ")),
         ("kernel arguments".into(), cluster.base.kernel_arguments.join(" ")),
         ("root size".into(), size),
         ("places of disks".into(), cluster.mount_roots().into_iter().collect::<Vec<_>>().join(" ")),
-    ])
+    ]);
+    let directories = cluster.directories();
+    if !directories.is_empty() {
+        inputs.insert("directories".into(), directories.into_iter().collect::<Vec<_>>().join(" "));
+    }
+    inputs
 }
 
 fn digest(text: &str) -> String {

@@ -263,6 +263,7 @@ pub fn tree(root: &RootInputs, making: &Making<'_>, cache: &Cache) -> Result<Tre
         tree.make_parents(ARTEFACTS, &directory);
         tree.insert(ARTEFACTS, list);
     }
+    rootfs::directories(&mut tree, &making.cluster.directories(), time)?;
     // Nodes that share a root mount their disks at different places, and nothing can be made in it later.
     for place in making.cluster.mount_roots().iter().filter(|place| !tree.contains(place)).collect::<Vec<_>>()
     {

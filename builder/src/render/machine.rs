@@ -2,7 +2,8 @@
 //! them has been started before cloud-init writes them.
 
 use super::{Error, File, Target, Vault};
-use crate::cluster::{Content, Keyboard, Mount, Node};
+use crate::cluster::{Cluster, Content, Keyboard, Mount, Node, content_of, link_of};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -25,8 +26,33 @@ const LINKS: [(&str, &str); 4] = [
     ("/usr/local/", "/var/usrlocal/"),
 ];
 
+/// What the node's root is.
+pub(super) struct System {
+    target: Target,
+    /// Links at the top of it for `directories`.
+    links: BTreeSet<String>,
+}
+
+impl System {
+    pub(super) fn new(cluster: &Cluster, target: Target) -> Self {
+        let directories = cluster.directories();
+        Self {
+            target,
+            links: directories.iter().filter_map(|path| link_of(path)).map(str::to_owned).collect(),
+        }
+    }
+
+    /// The place as systemd must name it.
+    fn place(&self, path: &str) -> String {
+        let moved =
+            LINKS.iter().find_map(|(link, to)| path.strip_prefix(link).map(|rest| format!("{to}{rest}")));
+        let own = || link_of(path).filter(|link| self.links.contains(*link)).map(|_| content_of(path));
+        moved.or_else(own).filter(|_| self.target == Target::Kiln).unwrap_or_else(|| path.to_owned())
+    }
+}
+
 /// The files of `node`.
-pub(super) fn files(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Result<Vec<File>, Error> {
+pub(super) fn files(node: &Node, system: &System, vault: &Arc<dyn Vault>) -> Result<Vec<File>, Error> {
     let machine = &node.machine;
     let mut files = Vec::new();
     let mut add = |path: &str, text: String| {
@@ -66,7 +92,7 @@ pub(super) fn files(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Resu
         add(HOSTS, text);
     }
     for mount in &machine.mounts {
-        let place = place(&mount.mount_point, target);
+        let place = system.place(&mount.mount_point);
         add(&format!("/etc/systemd/system/{}", unit(&place)), mount_unit(mount, &place));
     }
     for file in &machine.files {
@@ -87,7 +113,7 @@ pub(super) fn files(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Resu
 }
 
 /// What puts them in force.
-pub(super) fn commands(node: &Node, target: Target) -> Vec<Vec<String>> {
+pub(super) fn commands(node: &Node, system: &System) -> Vec<Vec<String>> {
     let machine = &node.machine;
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let mut commands = Vec::new();
@@ -106,12 +132,16 @@ pub(super) fn commands(node: &Node, target: Target) -> Vec<Vec<String>> {
         let line = format!("[ {KEYBOARD_MADE} -nt {KEYBOARD} ] || setupcon --force --save");
         commands.push(words(&["sh", "-c", &line]));
     }
+    if !machine.directories.is_empty() && system.target == Target::Stock {
+        let directories: Vec<&str> = machine.directories.iter().map(String::as_str).collect();
+        commands.push([&words(&["mkdir", "-p", "--"])[..], &words(&directories)[..]].concat());
+    }
     if !machine.mounts.is_empty() {
-        for mount in machine.mounts.iter().filter(|_| target == Target::Kiln) {
+        for mount in machine.mounts.iter().filter(|_| system.target == Target::Kiln) {
             // Folders below the root's own are made in memory, as those of data disks are.
             let parts: Vec<&str> = mount.mount_point.split('/').skip(1).collect();
             let top = format!("/{}", parts.first().unwrap_or(&""));
-            if parts.len() > 1 && place(&mount.mount_point, target) == mount.mount_point && top != "/var" {
+            if parts.len() > 1 && system.place(&mount.mount_point) == mount.mount_point && top != "/var" {
                 let line = format!(
                     "mountpoint -q {top} || mount -t tmpfs -o nosuid,nodev,noexec,mode=0755,size=64k,nr_inodes=1k tmpfs {top}"
                 );
@@ -120,18 +150,12 @@ pub(super) fn commands(node: &Node, target: Target) -> Vec<Vec<String>> {
         }
         commands.push(words(&["systemctl", "daemon-reload"]));
         let units: Vec<String> =
-            machine.mounts.iter().map(|mount| unit(&place(&mount.mount_point, target))).collect();
+            machine.mounts.iter().map(|mount| unit(&system.place(&mount.mount_point))).collect();
         let units: Vec<&str> = units.iter().map(String::as_str).collect();
         commands
             .push([&words(&["systemctl", "enable", "--now", "--no-block"])[..], &words(&units)[..]].concat());
     }
     commands
-}
-
-/// The place as systemd must name it.
-fn place(path: &str, target: Target) -> String {
-    let moved = LINKS.iter().find_map(|(link, to)| path.strip_prefix(link).map(|rest| format!("{to}{rest}")));
-    moved.filter(|_| target == Target::Kiln).unwrap_or_else(|| path.to_owned())
 }
 
 /// systemd-escape(1) `--path --suffix=mount`.
@@ -168,7 +192,36 @@ fn mount_unit(mount: &Mount, place: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::unit;
+    use super::{System, unit};
+    use crate::cluster::parse;
+    use crate::render::Target;
+    use std::path::Path;
+
+    /// systemd mounts at no place with a link in it, and the root that nodes share has the links of all.
+    #[test]
+    fn places_are_named_behind_the_links_of_all_nodes() {
+        let text = "apiVersion: kiln/v1\ncluster: {name: c}\nusers: [{name: a, password_hash: $y$j9T$x$y}]\nnodes:\n  \
+            - {name: n1, directories: [/data, /srv/media]}\n  - {name: n2, mounts: [{source: \"nas:/vol\", mount_point: /data/nas}]}\n";
+        let loaded = parse(text.as_bytes(), Path::new("cluster.yaml"), Path::new(".")).unwrap();
+        let cluster = loaded.cluster;
+        let kiln = System::new(&cluster, Target::Kiln);
+        let stock = System::new(&cluster, Target::Stock);
+        for (path, want) in [
+            ("/data/nas", "/var/directories/data/nas"),
+            ("/data", "/var/directories/data"),
+            ("/database", "/database"),
+            ("/srv/media/nas", "/var/srv/media/nas"),
+        ] {
+            assert_eq!((kiln.place(path).as_str(), stock.place(path).as_str()), (want, path));
+        }
+        // Nothing is mounted over what is behind the link.
+        assert_eq!(super::commands(&cluster.nodes[1], &kiln).len(), 2);
+        assert_eq!(
+            super::commands(&cluster.nodes[0], &stock),
+            [["mkdir", "-p", "--", "/data", "/srv/media"]]
+        );
+        assert!(super::commands(&cluster.nodes[0], &kiln).is_empty());
+    }
 
     #[test]
     fn units_are_named_as_systemd_does() {

@@ -6,6 +6,7 @@ mod context;
 mod disks;
 mod files;
 mod filters;
+mod folders;
 mod machine;
 mod manifests;
 mod network;

@@ -2,7 +2,7 @@
 
 use super::stock::{self, Stock};
 use super::template::{META_DATA, USER_DATA, render};
-use super::{Error, File, Vault, disks, lost, machine, network, networkd, settle, user_data, wifi};
+use super::{Error, File, Vault, disks, folders, lost, machine, network, networkd, settle, user_data, wifi};
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node, User};
 use ipnet::IpNet;
@@ -62,7 +62,8 @@ pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Se
     // cloud-init ends at the first file that it can't write: the network's come first, then Kiln's own, then the user's.
     let mut files = networkd::files(node, vault)?;
     files.extend(super::files(cluster, node, vault)?);
-    files.extend(machine::files(node, Target::Kiln, vault)?);
+    let system = machine::System::new(cluster, Target::Kiln);
+    files.extend(machine::files(node, &system, vault)?);
     files.extend(settle::document((cluster, node), &files, &handoff(cluster, node)?));
     // Before the network is up there is no unit that brings Wi-Fi up: networkd waits for it.
     let boot = node
@@ -70,7 +71,9 @@ pub fn seed(cluster: &Cluster, node: &Node, vault: &Arc<dyn Vault>) -> Result<Se
         .wifis()
         .map(|wifi| ["systemctl", "start", "--no-block", &wifi::unit(wifi)].map(str::to_owned));
     let host_key = host_key(node, vault)?;
-    let boot = boot.map(Vec::from).chain(machine::commands(node, Target::Kiln)).collect();
+    let folders = folders::commands(cluster, node, vault)?;
+    let boot =
+        folders.into_iter().chain(boot.map(Vec::from)).chain(machine::commands(node, &system)).collect();
     let documents = Documents { files, boot, host_key, ..Documents::default() };
     documents.seed((cluster, node), Target::Kiln, vault)
 }

@@ -2,7 +2,7 @@
 
 use super::seed::{Documents, host_key};
 use super::template::{STOCK_BOOT, STOCK_SERVICE, STOCK_SETUP, Template, render_as};
-use super::{Error, File, Target, Vault, files, handoff, machine, overlay, settle};
+use super::{Error, File, Target, Vault, files, folders, handoff, machine, overlay, settle};
 use crate::cluster::{Architecture, Cluster, Firmware, Node, Quoting};
 use crate::digest::Sha256;
 use base64::Engine as _;
@@ -89,7 +89,8 @@ pub(super) fn documents(
     let mut units: BTreeSet<String> = node.overlays.iter().flat_map(|layer| layer.enable.clone()).collect();
     let handoff = handoff(cluster, node)?;
     let mut rendered = files(cluster, node, vault)?;
-    rendered.extend(machine::files(node, Target::Stock, vault)?);
+    let system = machine::System::new(cluster, Target::Stock);
+    rendered.extend(machine::files(node, &system, vault)?);
     if let Some(document) = settle::document((cluster, node), &rendered, &handoff) {
         documents.files.extend(settle::unit(node)?);
         documents.files.push(document);
@@ -126,7 +127,8 @@ pub(super) fn documents(
     add(SERVICE, 0o644, service, false);
     documents.files.extend(rendered);
     // On a stock image `bootcmd` runs before files are written.
-    documents.run.extend(machine::commands(node, Target::Stock));
+    documents.boot.extend(folders::commands(cluster, node, vault)?);
+    documents.run.extend(machine::commands(node, &system));
     documents.run.push(vec![SETUP.to_owned()]);
     Ok(documents)
 }

@@ -25,7 +25,9 @@ const COPIES: [(&str, &str); 15] = [
 ];
 
 /// Files that postinsts write whole from here-documents.
-const DOCUMENTS: [(&str, &str); 6] = [
+const DOCUMENTS: [(&str, &str); 8] = [
+    ("apparmor", "/etc/apparmor.d/tunables/home.d/ubuntu"),
+    ("apparmor", "/etc/apparmor.d/tunables/xdg-user-dirs.d/site.local"),
     ("netbase", "/etc/hosts"),
     ("netbase", "/etc/networks"),
     ("libwrap0", "/etc/hosts.allow"),
@@ -141,8 +143,31 @@ pub(super) fn apply(root: &mut Root<'_>) -> Result<(), Error> {
     if root.has("base-files") {
         root.put_file("etc/fstab", FSTAB, 0o644);
     }
+    local_profiles(root);
     shells(root)?;
     initramfs_modules(root)
+}
+
+/// A profile of AppArmor includes a file for what the machine's owner adds; dh_apparmor makes it, empty.
+fn local_profiles(root: &mut Root<'_>) {
+    let assigned = |words: &[String], name: &str| {
+        let (_, path) = words.first()?.split_once('=').filter(|(left, _)| *left == name)?;
+        Some(path.trim_start_matches('/').to_owned())
+    };
+    let mut wanted = Vec::new();
+    for package in &root.packages {
+        let mut profile = None;
+        for words in &package.postinst.commands {
+            profile = assigned(words, "APP_PROFILE").or(profile);
+            let local = assigned(words, "LOCAL_APP_PROFILE");
+            wanted.extend(local.filter(|_| profile.as_ref().is_some_and(|path| root.tree.contains(path))));
+        }
+    }
+    for path in wanted {
+        if !root.tree.contains(&path) {
+            root.put_file(&path, "", 0o644);
+        }
+    }
 }
 
 /// Gives things to the accounts that exist by now.

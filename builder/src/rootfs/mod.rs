@@ -11,6 +11,7 @@ pub mod certs;
 mod console;
 mod coverage;
 pub mod depmod;
+mod directories;
 mod dpkg;
 pub mod hwdb;
 pub mod ldso;
@@ -18,6 +19,7 @@ mod merge;
 #[cfg(test)]
 mod oracle;
 mod pam;
+mod profiles;
 mod python;
 mod root;
 mod script;
@@ -27,6 +29,7 @@ mod units;
 mod users;
 
 pub use coverage::{Residue, residues};
+pub use directories::directories;
 pub use sealing::seal;
 pub use units::enable;
 
@@ -92,6 +95,17 @@ pub enum Error {
         package: String,
         /// What is wrong.
         reason: String,
+    },
+    /// A folder of the user's own is at a place that the root has.
+    #[error(
+        "`directories` has {path}, and a package, an overlay or an artefact has put /{link} into the root: take another \
+         first name"
+    )]
+    Taken {
+        /// The folder.
+        path: String,
+        /// Its first name.
+        link: String,
     },
     /// A file that a finaliser reads is not what it should be.
     #[error("/{path} cannot be used: {reason}")]
@@ -164,6 +178,7 @@ pub fn assemble(packages: &[Unpacked], options: &Options) -> Result<Tree, Error>
             console::apply,
             python::apply,
             tmpfiles::apply,
+            profiles::apply,
             base::owners,
         ] {
             finaliser(&mut root)?;

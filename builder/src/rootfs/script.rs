@@ -19,6 +19,8 @@ impl Script {
     /// Reads the commands of a POSIX shell script.
     pub(super) fn parse(text: &str) -> Self {
         let mut script = Self::default();
+        // What is in files that are made under a name of the moment, and moved to their place.
+        let mut drafts: BTreeMap<String, Option<String>> = BTreeMap::new();
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             let mut line = line.trim().to_owned();
@@ -29,22 +31,42 @@ impl Script {
                 line.pop();
                 line.push_str(lines.next().unwrap_or("").trim());
             }
-            if let Some((delimiter, strip, target)) = here_document(&line) {
+            if let Some(here) = here_document(&line) {
                 let mut body = String::new();
                 for line in lines.by_ref() {
-                    let line = if strip { line.trim_start_matches('\t') } else { line };
-                    if line == delimiter {
+                    let line = if here.strip { line.trim_start_matches('\t') } else { line };
+                    if line == here.delimiter {
                         break;
                     }
                     body.push_str(line);
                     body.push('\n');
                 }
-                if let Some(target) = target.filter(|_| !body.contains(['$', '`'])) {
-                    script.documents.entry(target).or_insert(body);
+                let literal = (!expands(&body)).then_some(body);
+                match (here.target, literal) {
+                    (Some(path), Some(body)) if path.starts_with('/') => {
+                        script.documents.entry(path).or_insert(body);
+                    }
+                    (Some(draft), body) if draft.starts_with('$') && !here.append => {
+                        drafts.insert(draft, body);
+                    }
+                    (Some(draft), Some(body)) if draft.starts_with('$') => {
+                        if let Some(Some(text)) = drafts.get_mut(&draft) {
+                            text.push_str(&body);
+                        }
+                    }
+                    _ => {}
                 }
                 continue;
             }
-            script.commands.extend(commands(&line));
+            for words in commands(&line) {
+                if let [command, .., from, to] = words.as_slice()
+                    && command == "mv"
+                    && let Some(Some(text)) = drafts.get(from)
+                {
+                    script.documents.entry(to.clone()).or_insert_with(|| text.clone());
+                }
+                script.commands.push(words);
+            }
         }
         script
     }
@@ -55,8 +77,18 @@ impl Script {
     }
 }
 
-/// Delimiter, whether tabs are stripped, and the literal file that `cat` writes to.
-fn here_document(line: &str) -> Option<(String, bool, Option<String>)> {
+/// The beginning of a here-document.
+struct Here {
+    delimiter: String,
+    /// Tabs are taken off its lines.
+    strip: bool,
+    /// The file that it is written to: a path, or a variable that holds one.
+    target: Option<String>,
+    /// It is written behind what is in the file.
+    append: bool,
+}
+
+fn here_document(line: &str) -> Option<Here> {
     let at = line.find("<<").filter(|at| !line[*at..].starts_with("<<<"))?;
     let rest = &line[at + 2..];
     let (strip, rest) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
@@ -66,9 +98,19 @@ fn here_document(line: &str) -> Option<(String, bool, Option<String>)> {
     if delimiter.is_empty() || !delimiter.chars().all(|c| c.is_alphanumeric() || c == '_') {
         return None;
     }
-    let target = line.split_once('>').map(|(_, rest)| rest.trim_start_matches('>').trim_start());
-    let target = target.and_then(|rest| rest.split_whitespace().next()).filter(|word| word.starts_with('/'));
-    Some((delimiter, strip, target.map(str::to_owned)))
+    let target = line.split_once('>').map(|(_, rest)| rest);
+    let append = target.is_some_and(|rest| rest.starts_with('>'));
+    let target = target.map(|rest| rest.trim_start_matches('>').trim_start());
+    let target = target.and_then(|rest| rest.split_whitespace().next()).map(|word| word.trim_matches('"'));
+    let target = target.filter(|word| word.starts_with(['/', '$'])).map(str::to_owned);
+    Some(Here { delimiter, strip, target, append })
+}
+
+/// Whether the shell would put something else in the place of a part of the text. A dollar sign ahead of a blank is one.
+fn expands(text: &str) -> bool {
+    let begins = |c: char| c.is_ascii_alphanumeric() || "_{(@*#?$!-".contains(c);
+    text.contains('`')
+        || text.match_indices('$').any(|(at, _)| text[at + 1..].chars().next().is_some_and(begins))
 }
 
 const KEYWORDS: [&str; 14] =
@@ -165,6 +207,18 @@ mod tests {
             ["/etc/a=adduser evil\n", "/etc/b=line\n"]
         );
         assert_eq!(script.calls("adduser").count(), 1);
+    }
+
+    #[test]
+    fn a_draft_becomes_the_file_that_it_is_moved_to() {
+        let text = "cat > \"$tmp\" <<E\n# $ dpkg-reconfigure\nE\nif [ -n \"$RET\" ]; then\ncat >> \"$tmp\" <<E\nA+=$RET\nE\n\
+                    else\ncat >> \"$tmp\" <<E\n#A+=\nE\nfi\nmv -Z -f \"$tmp\" /etc/a\ncat > \"$tmp\" <<E\n`date`\nE\n\
+                    cat >> \"$tmp\" <<E\nx\nE\nmv \"$tmp\" /etc/b\nmv /etc/c /etc/d\n";
+        let script = Script::parse(text);
+        assert_eq!(
+            script.documents.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+            ["/etc/a=# $ dpkg-reconfigure\n#A+=\n"]
+        );
     }
 
     #[test]

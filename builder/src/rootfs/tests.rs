@@ -120,6 +120,37 @@ fn unknown_scripts_are_refused_by_name() {
 }
 
 #[test]
+fn profiles_have_their_local_files_and_idle_ones_are_off() {
+    let section = |name: &str| {
+        helper(
+            "dh_apparmor",
+            &format!(
+                "APP_PROFILE=\"/etc/apparmor.d/{name}\"\nLOCAL_APP_PROFILE=\"/etc/apparmor.d/local/{name}\""
+            ),
+        )
+    };
+    let files = [
+        "etc/apparmor.d/here=profile here /{,usr/}bin/tool {",
+        "etc/apparmor.d/gone=profile gone /usr/bin/gone {",
+        "etc/apparmor.d/some=profile some /usr/lib/@{multiarch}/lib*.so {",
+        "etc/apparmor.d/none=profile none /usr/lib/@{multiarch}/qt {",
+        "etc/apparmor.d/asked=profile asked {",
+        "usr/lib/x/libx.so=x",
+        "usr/bin/tool=x",
+    ];
+    let scripts = section("here") + &section("absent");
+    let tree = made(&[base(), package("apparmor", &files, &[("postinst", &scripts)])]);
+    assert_eq!(text(&tree, "etc/apparmor.d/local/here"), "");
+    assert!(!tree.contains("etc/apparmor.d/local/absent"));
+    let off = |name: &str| tree.contains(&format!("etc/apparmor.d/disable/{name}"));
+    assert_eq!(["here", "gone", "some", "none", "asked"].map(off), [false, true, false, true, false]);
+    assert_eq!(text(&tree, "etc/apparmor.d/disable/gone"), "-> /etc/apparmor.d/gone");
+    // Without the parser nobody reads them.
+    let tree = made(&[base(), package("chrony", &files, &[("postinst", &scripts)])]);
+    assert!(tree.contains("etc/apparmor.d/local/here") && !tree.contains("etc/apparmor.d/disable"));
+}
+
+#[test]
 fn accounts_come_from_masters_scripts_and_sysusers() {
     let adduser = helper(
         "dh_installinit",

@@ -31,6 +31,18 @@ pub(super) fn cases() -> Vec<(&'static str, String)> {
             ]),
         ),
         (
+            "directories",
+            format!(
+                "apiVersion: kiln/v1\ncluster:\n  name: home\n  directories: [/data, /data/app, /usr/data, /etc, /srv, /var/lib/x, data, /a/../b, \"/a b\", /c/, /, \
+                 /mnt/x, /media, /proc/x, /vmlinuz, /data]\n  files: [{{path: /data/app/words, content: x}}, {{path: /other/words, content: x}}]\n\
+                 {USER}overlays: [iscsi-initiator]\nnodes:\n  - name: a\n    directories: [/tank, /srv/media, /pool/x, /nas, /lun/x]\n    \
+                 disks: {{data: [{{name: one, match: {{serial: a}}, use: mount, mount_point: /tank}}, {{name: two, match: {{serial: b}}, use: mount, mount_point: /data/two}}, \
+                 {{name: three, match: {{serial: c}}, use: mount, mount_point: /pool}}]}}\n    \
+                 mounts: [{{source: \"nas:/vol\", mount_point: /nas}}]\n    \
+                 iscsi: [{{name: l, target: \"iqn.2025-01.home:l\", portal: 10.0.0.9, lun: 0, mount_point: /lun}}]\n  - {{name: b, directories: /data}}\n  - {{name: c, directories: [/data]}}\n"
+            ),
+        ),
+        (
             "disk-matches",
             rules(&[
                 "name: a, match: {}, use: raw",

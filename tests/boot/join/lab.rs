@@ -48,7 +48,7 @@ impl Lab {
         publish_k3s(&top.join("artefacts"), "v1.36.2+k3s1");
         let [one, two] = CARDS;
         let cluster = format!(
-            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  k3s: {{version: v1.36.2+k3s1, tls_san: [{endpoint}]}}\n\
+            "apiVersion: kiln/v1\ncluster:\n  name: {name}\n  endpoint: {endpoint}\n  directories: [/data]\n  k3s: {{version: v1.36.2+k3s1, tls_san: [{endpoint}], air_gap: true}}\n\
              artefacts: [./artefacts]\noverlays: [./lab]\n\
              users: [{{name: ops, ssh_keys: [{key}]}}]\nnodes:\n\
              - {{name: s1, role: server, network: {{address: 10.8.0.1/24, mac: \"{one}\"}}}}\n\

@@ -17,6 +17,8 @@ pub struct Machine {
     pub ntp: Vec<String>,
     /// What is mounted.
     pub mounts: Vec<Mount>,
+    /// Folders that can be written to, by their absolute paths.
+    pub directories: BTreeSet<String>,
     /// Files.
     pub files: Vec<OwnFile>,
     /// Locale, where one is given.
@@ -36,6 +38,24 @@ pub struct Keyboard {
     pub model: String,
     /// Options with commas between; may be empty.
     pub options: String,
+}
+
+/// Folders at the top of a Kiln image that are links into /var, and where they lead (`rootfs::seal`): a folder below them
+/// needs no link of its own.
+const LINKED: [(&str, &str); 3] = [("/home/", "/var/home/"), ("/opt/", "/var/opt/"), ("/srv/", "/var/srv/")];
+/// Where folders of `directories` have their content.
+pub const DIRECTORIES: &str = "/var/directories";
+
+/// Where a folder of `directories` has its content on a Kiln image.
+pub fn content_of(directory: &str) -> String {
+    let linked = LINKED.iter().find_map(|(link, to)| Some(format!("{to}{}", directory.strip_prefix(link)?)));
+    linked.unwrap_or_else(|| format!("{DIRECTORIES}{directory}"))
+}
+
+/// The link at the top of a Kiln image's root that such a folder needs, without a slash, if it needs one.
+pub fn link_of(directory: &str) -> Option<&str> {
+    let needed = !LINKED.iter().any(|(link, _)| directory.starts_with(link));
+    directory.split('/').find(|part| !part.is_empty()).filter(|_| needed)
 }
 
 /// What is mounted beside the disks.

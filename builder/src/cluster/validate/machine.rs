@@ -1,4 +1,4 @@
-//! `sysctls`, `modules`, `hosts`, `ntp`, `mounts` and `files`, of all nodes and of one.
+//! `sysctls`, `modules`, `hosts`, `ntp`, `mounts`, `directories` and `files`, of all nodes and of one.
 
 use super::disks::mounts::MOUNT_POINT;
 use super::overlays::MODULE;
@@ -13,7 +13,7 @@ use crate::cluster::read::Text;
 use crate::cluster::settings::Reading;
 use crate::cluster::tree::Value;
 use crate::diag::{Fault, Span};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest file that `files` copies: all of a seed must fit on its volume.
 const MOST_BYTES: u64 = 256 << 10;
@@ -92,6 +92,7 @@ pub(super) struct Written<'a> {
     hosts: Option<&'a BTreeMap<String, (Span, Names)>>,
     ntp: Option<&'a Vec<Text>>,
     mounts: Option<&'a Vec<MountSection>>,
+    directories: Option<&'a Vec<Text>>,
     files: Option<&'a Vec<FileSection>>,
     locale: Option<&'a Text>,
     keyboard: Option<&'a KeyboardItem>,
@@ -105,6 +106,7 @@ impl<'a> Written<'a> {
             hosts: section.hosts.as_ref(),
             ntp: section.ntp.as_ref(),
             mounts: section.mounts.as_ref(),
+            directories: section.directories.as_ref(),
             files: section.files.as_ref(),
             locale: section.locale.as_ref(),
             keyboard: section.keyboard.as_ref(),
@@ -117,6 +119,7 @@ impl<'a> Written<'a> {
             hosts: section.hosts.as_ref(),
             ntp: section.ntp.as_ref(),
             mounts: section.mounts.as_ref(),
+            directories: section.directories.as_ref(),
             files: section.files.as_ref(),
             locale: section.locale.as_ref(),
             keyboard: section.keyboard.as_ref(),
@@ -129,6 +132,7 @@ impl<'a> Written<'a> {
             || section.hosts.is_some()
             || section.ntp.is_some()
             || section.mounts.is_some()
+            || section.directories.is_some()
             || section.files.is_some()
             || section.locale.is_some()
             || section.keyboard.is_some()
@@ -191,9 +195,10 @@ impl Check<'_> {
                 None => machine.mounts.push(mount),
             }
         }
+        self.directories(written.directories, &mut machine);
         let mut seen = super::Seen::new("duplicate-file", "the file", "keep one of the two");
         for section in written.files.into_iter().flatten() {
-            let Some(file) = self.file(section) else { continue };
+            let Some(file) = self.file(section, &machine.directories) else { continue };
             if let Some(path) = &section.path {
                 seen.check(&file.path, &path.span, self.faults);
             }
@@ -243,7 +248,7 @@ impl Check<'_> {
         })
     }
 
-    fn file(&mut self, section: &FileSection) -> Option<OwnFile> {
+    fn file(&mut self, section: &FileSection, directories: &BTreeSet<String>) -> Option<OwnFile> {
         let path = section.path.as_ref()?;
         let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
         let mut fail = |span: &Span, message: String, help: &str| {
@@ -269,7 +274,8 @@ impl Check<'_> {
             );
             return fail(&path.span, message, help);
         }
-        if let Some((message, help)) = placed(&path.value, &std::collections::BTreeSet::new()) {
+        if let Some((message, help)) = placed(&path.value, &directories.iter().map(String::as_str).collect())
+        {
             return fail(&path.span, format!("{}: {message}", path.value), &help);
         }
         let mode = match &section.mode {

@@ -227,6 +227,7 @@ impl Check<'_> {
             roles: file.roles(),
             artefacts: file.artefacts(),
             seed: file.seed_files(),
+            folders: file.folders(),
             span: name.span.clone(),
             ..Overlay::new(last)
         };

@@ -45,12 +45,14 @@ pub(in crate::cluster) fn kubernetes_name(text: &str) -> Result<(), &'static str
 }
 
 /// Places where nothing may be mounted, nor below.
-const SYSTEM: [&str; 19] = [
+const SYSTEM: [&str; 23] = [
     "/bin",
     "/boot",
     "/dev",
     "/efi",
     "/etc",
+    "/initrd.img",
+    "/initrd.img.old",
     "/lib",
     "/lib32",
     "/lib64",
@@ -65,6 +67,8 @@ const SYSTEM: [&str; 19] = [
     "/usr",
     "/var/lib/dpkg",
     "/var/lib/kiln",
+    "/vmlinuz",
+    "/vmlinuz.old",
 ];
 /// Directories that `rootfs::seal` makes links into /var of; below is free.
 const LINKS: [&str; 4] = ["/home", "/mnt", "/opt", "/srv"];
@@ -80,12 +84,51 @@ const NEEDED: [&str; 8] = [
     "/var/tmp",
 ];
 /// Where those links and two others lead to.
-const LINKED: [&str; 6] = ["/var/home", "/var/mnt", "/var/opt", "/var/roothome", "/var/srv", "/var/usrlocal"];
+const LINKED: [&str; 7] =
+    ["/var/directories", "/var/home", "/var/mnt", "/var/opt", "/var/roothome", "/var/srv", "/var/usrlocal"];
+/// Places of the root that are there for what is mounted.
+const MOUNTS: [&str; 2] = ["/media", "/mnt"];
 
 /// A place for a data disk: a whole, plain path outside of what the system needs.
 pub(in crate::cluster) fn mount_point(text: &str) -> Result<(), &'static str> {
-    let below =
-        |place: &str| text.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    plain(text)?;
+    let below = |place: &str| is_below(text, place);
+    match text {
+        _ if SYSTEM.iter().any(|place| below(place)) || NEEDED.contains(&text) => {
+            Err("the system itself needs that place")
+        }
+        _ if LINKS.contains(&text) => Err("it is a link into /var, and only places below it are free"),
+        _ if ["/var/run", "/var/lock"].iter().any(|place| below(place)) => Err("it is a link into /run"),
+        _ if LINKED.iter().any(|place| below(place)) => {
+            Err("the name of that place is the one without /var, such as /srv for /var/srv")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A place for a folder that can be written to: a name at the top that the root has not, or a folder below one that leads to
+/// /var.
+pub(in crate::cluster) fn directory(text: &str) -> Result<(), &'static str> {
+    plain(text)?;
+    match text {
+        _ if is_below(text, "/var") || is_below(text, "/root") => {
+            Err("that place can be written to without this")
+        }
+        _ if LINKS.contains(&text) && text != "/mnt" => Err("that place can be written to without this"),
+        _ if MOUNTS.iter().any(|place| is_below(text, place)) => {
+            Err("that place is for what is mounted, and is made anew at each boot")
+        }
+        _ if SYSTEM.iter().any(|place| is_below(text, place)) => Err("the system itself has that place"),
+        _ => Ok(()),
+    }
+}
+
+fn is_below(text: &str, place: &str) -> bool {
+    text.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A whole path as it is written in its shortest form, of plain letters.
+fn plain(text: &str) -> Result<(), &'static str> {
     let Some(rest) = text.strip_prefix('/') else { return Err("it does not start with `/`") };
     let mut parts = rest.split('/');
     match text {
@@ -96,14 +139,6 @@ pub(in crate::cluster) fn mount_point(text: &str) -> Result<(), &'static str> {
         _ if parts.any(|part| part.len() > 255) => Err("a part of it has more than 255 characters"),
         _ if !rest.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:".contains(c)) => {
             Err("it has a character other than letters, digits, `.`, `_`, `-`, `+`, `@` and `:`")
-        }
-        _ if SYSTEM.iter().any(|place| below(place)) || NEEDED.contains(&text) => {
-            Err("the system itself needs that place")
-        }
-        _ if LINKS.contains(&text) => Err("it is a link into /var, and only places below it are free"),
-        _ if ["/var/run", "/var/lock"].iter().any(|place| below(place)) => Err("it is a link into /run"),
-        _ if LINKED.iter().any(|place| below(place)) => {
-            Err("the name of that place is the one without /var, such as /srv for /var/srv")
         }
         _ => Ok(()),
     }
