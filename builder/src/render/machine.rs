@@ -53,7 +53,7 @@ pub(super) fn files(node: &Node, target: Target, vault: &Arc<dyn Vault>) -> Resu
     }
     for file in &machine.files {
         let (text, secret) = match &file.content {
-            Content::Text(text) => (text.clone(), false),
+            Content::Text(text) => (text.to_string(), false),
             Content::Secret(secret) => {
                 let failed = |reason| Error::Secret {
                     node: node.name.clone(),

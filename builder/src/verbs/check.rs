@@ -1,8 +1,10 @@
 //! `kiln check`.
 
+use super::site::LOCK_NAME;
 use super::{FileArg, founding};
 use crate::cluster::{self, Cluster, FILE_NAME};
 use crate::diag::{self, Fault, Report, Ui};
+use crate::lock::Lock;
 use crate::render::{self, Lost};
 use crate::secrets::{Identities, Place, Secrets};
 use anyhow::{Context as _, bail};
@@ -44,6 +46,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let lost = lost(path, &loaded.cluster)?;
     if lost.has_errors() {
         return Err(cluster::Error::Faults(lost).into());
+    }
+    // Whatever else is wrong with the lock is said where it is used.
+    if let Ok(Some(lock)) = Lock::read(&path.with_file_name(LOCK_NAME))
+        && let Some(warning) = lock.stands_still()
+    {
+        ui.warn(warning);
     }
     secrets(&loaded.cluster, path, ui)?;
     let write = if ui.json() {

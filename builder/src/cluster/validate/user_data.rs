@@ -8,6 +8,7 @@ use super::base::PathIs;
 use crate::cluster::read::Text;
 use crate::cluster::user_data::{Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, READ, UserData, Yaml, parse};
 use crate::diag::{Fault, Span, nearest};
+use std::sync::Arc;
 
 pub(super) use around::{Around, accounts, groups, placed};
 
@@ -60,7 +61,7 @@ const FORMS: [&str; 5] =
 
 impl Check<'_> {
     /// The file, read. A folder that is not looked at has none.
-    pub(super) fn user_data(&mut self, text: Option<&Text>) -> Option<UserData> {
+    pub(super) fn user_data(&mut self, text: Option<&Text>) -> Option<Arc<UserData>> {
         let text = text?;
         let path = self.path(text, "user-data", PathIs::File)?;
         let mut fail = |message: String, help: &str| {
@@ -125,7 +126,7 @@ impl Check<'_> {
                 return None;
             }
         };
-        Some(UserData { path, content })
+        Some(Arc::new(UserData { path, content }))
     }
 
     fn keys(&mut self, entries: &[(Yaml, Yaml)], text: &Text, path: &str) {
