@@ -59,6 +59,7 @@ fn main() -> anyhow::Result<()> {
     let cache = Cache::open(place.as_path())?;
     let keyrings = HOST_KEYRINGS.map(Path::new);
     let request = LockRequest {
+        allow_expired: false,
         suite: "trixie",
         components: &["main", "non-free-firmware"],
         roots: &[RootRequest { architecture, names, exclude, base }],

@@ -57,6 +57,10 @@ pub struct Suite {
     pub date: String,
     /// Digest of its InRelease file.
     pub in_release: Sha256,
+    /// `Valid-Until` of its InRelease, RFC 3339, where that had passed when the lock was made: by the user's word, for a mirror
+    /// that stands still. Left out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<String>,
 }
 
 /// A package set.
@@ -203,6 +207,20 @@ impl Lock {
         changes
     }
 
+    /// A warning about suites that had expired when the lock was made.
+    pub fn stands_still(&self) -> Option<String> {
+        let expired = self.suites.iter().filter_map(|suite| Some((&suite.name, suite.expired.as_ref()?)));
+        let said: Vec<String> =
+            expired.map(|(name, until)| format!("{name} (valid until {until})")).collect();
+        (!said.is_empty()).then(|| {
+            format!(
+                "the lock is made from a mirror that stands still, as `kiln lock --allow-expired` says: {}; security updates since \
+                 then are not in it",
+                said.join(", ")
+            )
+        })
+    }
+
     /// Reads a lock file; `None` when there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
         match fs::read_to_string(path) {
@@ -292,7 +310,8 @@ impl Lock {
         let mut builder = tempfile::Builder::new();
         let mode = fs::Permissions::from_mode(0o644); // less what the user's umask takes
         let mut file = builder.permissions(mode).tempfile_in(folder).map_err(fault)?;
-        file.write_all(text.as_bytes()).map_err(fault)?;
+        // On the disk before it takes the old one's place: a power cut must leave one of the two.
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(fault)?;
         file.persist(path).map_err(|persist| fault(persist.error))?;
         Ok(())
     }
@@ -324,6 +343,7 @@ mod tests {
             name: "trixie".to_owned(),
             date: "2026-09-12T07:55:41Z".to_owned(),
             in_release: Sha256::of(b""),
+            expired: None,
         };
         let packages = vec![package("a"), package("b")];
         let root = Root { architecture: "amd64".to_owned(), request: vec!["a".to_owned()], packages };

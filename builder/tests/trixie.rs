@@ -58,6 +58,7 @@ fn lock_with(cache: &Cache, names: &[&str], keyrings: &[&Path]) -> Lock {
     let root =
         RootRequest { architecture: "amd64".to_owned(), names, exclude: Vec::new(), base: Base::Essential };
     let request = LockRequest {
+        allow_expired: false,
         suite: "trixie",
         components: &["main", "non-free-firmware"],
         roots: &[root],

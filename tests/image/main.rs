@@ -4,7 +4,12 @@
 
 mod artefacts;
 mod formats;
+mod hostile;
+mod opened;
+mod power;
+mod private;
 mod programs;
 mod reproducible;
 mod tree;
+mod trust;
 mod verbs;

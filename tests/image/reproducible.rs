@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every built file below `dist` with its digest; what is beside the images for the next build is left out.
-fn digests(dist: &Path) -> Vec<String> {
+pub(crate) fn digests(dist: &Path) -> Vec<String> {
     let script = "find . -path ./.kiln -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum";
     let said = succeed(tool("sh", "dash").arg("-c").arg(script).current_dir(dist));
     let lines: Vec<String> = said.lines().map(str::to_owned).collect();

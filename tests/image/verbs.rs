@@ -8,7 +8,7 @@ use std::process::Output;
 use std::time::Duration;
 
 /// A folder with the example as a file of its own, and its lock.
-fn site(name: &str) -> PathBuf {
+pub(crate) fn site(name: &str) -> PathBuf {
     example();
     let folder = shared().join(name);
     let _ = fs::remove_dir_all(&folder);

@@ -71,6 +71,15 @@ impl Content {
         self.len() == 0
     }
 
+    /// All bytes in memory, where there are no more than `most`: what a file claims may be anything.
+    pub fn read_at_most(&self, most: u64) -> Result<Vec<u8>> {
+        if self.len() > most {
+            let said = format!("it has {} bytes, more than the {most} that it can have", self.len());
+            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, said));
+        }
+        self.read()
+    }
+
     /// All bytes in memory; for files known to be small.
     pub fn read(&self) -> Result<Vec<u8>> {
         let len = usize::try_from(self.len()).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
@@ -94,6 +103,15 @@ impl Content {
             }
             Self::Extern { source, offset: base, .. } => source.read_exact_at(buf, base + offset),
         }
+    }
+}
+
+impl ReadAt for Content {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        Self::read_exact_at(self, buf, offset)
+    }
+    fn size(&self) -> Result<u64> {
+        Ok(self.len())
     }
 }
 

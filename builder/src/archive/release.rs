@@ -12,6 +12,16 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use std::collections::BTreeMap;
 
+/// The most lines of a release file (trixie's has 1,700), of them before its text, and bytes of its signatures: the OpenPGP
+/// library takes minutes over what an enemy makes of more.
+const MOST_LINES: usize = 50_000;
+const MOST_HEADERS: usize = 8;
+const MOST_SIGNATURE: usize = 32 << 10;
+/// The most bytes of a line.
+const MOST_LINE: usize = 1 << 12;
+/// The most signatures that are tried; Debian makes three.
+const MOST_SIGNATURES: usize = 16;
+
 /// How far a release's date may lie ahead of the clock, in seconds.
 const CLOCK_SLACK: i64 = 600;
 
@@ -50,6 +60,8 @@ pub struct Expected<'a> {
     pub keyring: &'a Keyring,
     /// The time, seconds since the epoch.
     pub now: i64,
+    /// A release whose `Valid-Until` has passed is taken, too: the user knows that the mirror stands still.
+    pub expired: bool,
 }
 
 /// Why a release is not taken.
@@ -105,7 +117,8 @@ pub enum Error {
     },
     /// `Valid-Until` lies in the past.
     #[error(
-        "it was valid until {until}, and now it is {now}; the mirror is stale, or the clock of this machine is wrong"
+        "it was valid until {until}, and now it is {now}; the mirror is stale, or the clock of this machine is wrong; where it \
+         is meant to stand still, `kiln lock --allow-expired` takes it"
     )]
     Expired {
         /// `Valid-Until`.
@@ -134,27 +147,20 @@ pub enum Error {
 impl Release {
     /// Takes an `InRelease` file when it is signed, current and of the suite that was asked for.
     pub fn open(in_release: &[u8], expected: Expected<'_>) -> Result<Self, Error> {
-        let not_signed = |reason: String| Error::NotSigned { reason };
-        let text = std::str::from_utf8(in_release).map_err(|fault| not_signed(fault.to_string()))?;
-        let (message, _) =
-            CleartextSignedMessage::from_string(text).map_err(|fault| not_signed(fault.to_string()))?;
+        let message = message(in_release)?;
         let signed = message.signed_text();
         let signed_by = check(message.signatures(), &signed, expected)?;
         // Only what the signature covers is read, never the file around it.
         let release = Self { signed_by, ..Self::parse(&signed.replace("\r\n", "\n"))? };
         release.check_suite(expected.suite)?;
-        release.check_dates(expected.now)?;
+        release.check_dates(expected)?;
         Ok(release)
     }
 
     /// Reads the list of an `InRelease` file without looking at its signatures: for finding the keyring of an
     /// archive, which is then judged by itself.
     pub fn open_untrusted(in_release: &[u8]) -> Result<Self, Error> {
-        let not_signed = |reason: String| Error::NotSigned { reason };
-        let text = std::str::from_utf8(in_release).map_err(|fault| not_signed(fault.to_string()))?;
-        let (message, _) =
-            CleartextSignedMessage::from_string(text).map_err(|fault| not_signed(fault.to_string()))?;
-        Self::parse(&message.signed_text().replace("\r\n", "\n"))
+        Self::parse(&message(in_release)?.signed_text().replace("\r\n", "\n"))
     }
 
     fn parse(text: &str) -> Result<Self, Error> {
@@ -194,9 +200,9 @@ impl Release {
         })
     }
 
-    fn check_dates(&self, now: i64) -> Result<(), Error> {
+    fn check_dates(&self, Expected { now, expired, .. }: Expected<'_>) -> Result<(), Error> {
         match self.valid_until {
-            Some(until) if until < now => {
+            Some(until) if until < now && !expired => {
                 Err(Error::Expired { until: show_date(until), now: show_date(now) })
             }
             _ if self.date > now.saturating_add(CLOCK_SLACK) => {
@@ -207,10 +213,38 @@ impl Release {
     }
 }
 
+/// The signed message of a file that has the form of one.
+fn message(in_release: &[u8]) -> Result<CleartextSignedMessage, Error> {
+    let not_signed = |reason: String| Error::NotSigned { reason };
+    let text = std::str::from_utf8(in_release).map_err(|fault| not_signed(fault.to_string()))?;
+    bounded(text).map_err(|reason| not_signed(reason.to_owned()))?;
+    let read = CleartextSignedMessage::from_string(text);
+    read.map(|(message, _)| message).map_err(|fault| not_signed(fault.to_string()))
+}
+
+/// Whether the text is as long as an honest one at most.
+fn bounded(text: &str) -> Result<(), &'static str> {
+    const MESSAGE: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
+    const SIGNATURE: &str = "\n-----BEGIN PGP SIGNATURE-----";
+    let lines = || text.split(['\n', '\r']);
+    if !text.trim_start().starts_with(MESSAGE) {
+        return Err("it does not begin as one");
+    }
+    if lines().count() > MOST_LINES || lines().any(|line| line.len() > MOST_LINE) {
+        return Err("it has too many lines, or too long ones");
+    }
+    let headers = text.trim_start().lines().skip(1).take_while(|line| !line.trim().is_empty());
+    if headers.count() > MOST_HEADERS {
+        return Err("it has too many headers");
+    }
+    let Some((_, signature)) = text.split_once(SIGNATURE) else { return Err("it has no signature") };
+    if signature.len() > MOST_SIGNATURE { Err("its signatures are too long") } else { Ok(()) }
+}
+
 /// The key of the first signature that counts, else why the most promising one does not.
 fn check(signatures: &[Signature], text: &str, expected: Expected<'_>) -> Result<String, Error> {
     let mut refused = None;
-    for signature in signatures {
+    for signature in signatures.iter().take(MOST_SIGNATURES) {
         for key in expected.keyring.issuers(signature) {
             match judge(signature, key, text, expected.now) {
                 Ok(()) => return Ok(key.to_string()),

@@ -2,6 +2,8 @@
 
 use super::{Error, Options, Program, drivers, file, kernel};
 use kiln_formats::tree::{Content, Tree};
+use liblzma::read::XzDecoder;
+use liblzma::stream::Stream;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 
@@ -169,16 +171,29 @@ fn decompress_all(jobs: &[(&str, &Content)], threads: usize) -> Result<Vec<Modul
     results.into_iter().collect()
 }
 
+/// No module unpacks to more bytes; xz's largest preset wants less memory.
+const MOST_MODULE: u64 = 128 << 20;
+
+fn unpack(module: impl Read, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    match module.take(MOST_MODULE + 1).read_to_end(bytes)? as u64 > MOST_MODULE {
+        true => Err(std::io::ErrorKind::FileTooLarge.into()),
+        false => Ok(()),
+    }
+}
+
 fn decompress((path, content): &(&str, &Content)) -> Result<Module, Error> {
     let fault = |source| Error::Read { path: (*path).to_owned(), source };
-    let stored = content.read().map_err(fault)?;
+    let stored = content.read_at_most(MOST_MODULE).map_err(fault)?;
     let mut bytes = Vec::new();
     let suffix = path.rsplit('.').next().unwrap_or_default();
     match suffix {
         "xz" => {
-            liblzma::read::XzDecoder::new(&stored[..]).read_to_end(&mut bytes).map(drop).map_err(fault)?
+            let stream = Stream::new_stream_decoder(MOST_MODULE, 0).map_err(|error| fault(error.into()))?;
+            unpack(XzDecoder::new_stream(&stored[..], stream), &mut bytes).map_err(fault)?
         }
-        "zst" => bytes = zstd::stream::decode_all(&stored[..]).map_err(fault)?,
+        "zst" => zstd::Decoder::with_buffer(&stored[..])
+            .and_then(|decoder| unpack(decoder, &mut bytes))
+            .map_err(fault)?,
         "ko" => bytes = stored,
         _ => {
             let kind = std::io::Error::other(format!("modules compressed as .{suffix} are not known"));

@@ -28,7 +28,8 @@ pub use read::{Spanned, Text};
 use crate::diag::{Fault, Report};
 use file::ClusterFile;
 use read::Read as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The two-node cluster that is built when no cluster file is at hand.
@@ -67,7 +68,9 @@ pub struct Loaded {
 
 /// Reads and validates a cluster file; relative paths in it count from its folder.
 pub fn load(path: &Path) -> Result<Loaded, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     parse(&bytes, path, folder)
 }
@@ -82,8 +85,7 @@ pub fn example() -> Result<Loaded, Error> {
 pub fn parse(bytes: &[u8], file: &Path, folder: &Path) -> Result<Loaded, Error> {
     let fail = |source: &str, faults| Err(Error::Faults(Report::new(file, source, faults)));
     if bytes.len() > MAX_BYTES {
-        let message =
-            format!("the file has {} bytes, more than the {MAX_BYTES} that one can have", bytes.len());
+        let message = format!("the file has more than the {MAX_BYTES} bytes that one can have");
         return fail("", vec![Fault::error("too-large", &(0..0), message).help("is this a cluster file?")]);
     }
     let source = match std::str::from_utf8(bytes) {

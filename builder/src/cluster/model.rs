@@ -22,6 +22,7 @@ use kiln_contract::memory::Memory;
 use kiln_contract::policy::FileSystem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A valid cluster.
@@ -248,7 +249,7 @@ pub struct Node {
     /// Kubernetes taints, as `key=value:effect` or `key:effect`.
     pub taints: Vec<String>,
     /// The user's own files for cloud-init, that for every node first.
-    pub user_data: Vec<UserData>,
+    pub user_data: Vec<Arc<UserData>>,
 }
 
 impl Node {

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 const MAX_DEPTH: usize = 32;
 /// Nodes in all, copies made by aliases included.
 const MAX_NODES: usize = 200_000;
+/// Bytes of text that aliases and anchors may copy.
+const MAX_COPIED: usize = 8 << 20;
 
 /// A node.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,11 +54,17 @@ impl Tree {
             Value::Map(_) => "a mapping",
         }
     }
-    fn count(&self) -> usize {
-        1 + match &self.value {
-            Value::List(items) => items.iter().map(Self::count).sum(),
-            Value::Map(entries) => entries.iter().map(|entry| entry.value.count()).sum(),
-            _ => 0,
+    /// Nodes, and bytes of their texts.
+    fn weight(&self) -> (usize, usize) {
+        let add = |one: (usize, usize), other: (usize, usize)| (one.0 + other.0, one.1 + other.1);
+        match &self.value {
+            Value::List(items) => items.iter().map(Self::weight).fold((1, 0), add),
+            Value::Map(entries) => {
+                let entry = |entry: &Entry| add(entry.value.weight(), (0, entry.key.len()));
+                entries.iter().map(entry).fold((1, 0), add)
+            }
+            Value::Text(text) | Value::Number(text) => (1, text.len()),
+            Value::Null | Value::Bool(_) => (1, 0),
         }
     }
 }
@@ -105,6 +113,8 @@ struct Builder {
     open: Vec<Open>,
     anchors: BTreeMap<usize, Tree>,
     nodes: usize,
+    /// Bytes of text that are there once more.
+    copied: usize,
     documents: usize,
     root: Option<Tree>,
     faults: Vec<Fault>,
@@ -136,7 +146,10 @@ impl Builder {
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(tree) => {
-                    self.nodes += tree.count();
+                    // Before the copy is made.
+                    let weight = tree.weight();
+                    self.spend(weight, &span)?;
+                    let Some(tree) = self.anchors.get(&anchor) else { return Ok(()) };
                     let mut copy = tree.clone();
                     copy.span = span;
                     self.add(copy, 0)?;
@@ -164,14 +177,25 @@ impl Builder {
         Ok(())
     }
 
+    /// Counts nodes, and bytes that are copied.
+    fn spend(&mut self, (nodes, copied): (usize, usize), span: &Span) -> Result<(), Box<Fault>> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        self.copied = self.copied.saturating_add(copied);
+        let message = if self.nodes > MAX_NODES {
+            format!("more than {MAX_NODES} values in all")
+        } else if self.copied > MAX_COPIED {
+            format!("aliases copy more than {} MiB of text", MAX_COPIED >> 20)
+        } else {
+            return Ok(());
+        };
+        let help = "is this a cluster file? aliases count as often as they are used";
+        Err(Box::new(Fault::error("too-large", span, message).help(help)))
+    }
+
     fn add(&mut self, tree: Tree, anchor: usize) -> Result<(), Box<Fault>> {
-        self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            let message = format!("more than {MAX_NODES} values in all");
-            let help = "is this a cluster file? aliases count as often as they are used";
-            return Err(Box::new(Fault::error("too-large", &tree.span, message).help(help)));
-        }
+        self.spend((1, 0), &tree.span)?;
         if anchor != 0 {
+            self.spend(tree.weight(), &tree.span)?;
             self.anchors.insert(anchor, tree.clone());
         }
         let Some(open) = self.open.last_mut() else {

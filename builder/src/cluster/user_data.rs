@@ -19,6 +19,8 @@ pub const MAX_BYTES: u64 = 1 << 20;
 /// Where a parser bomb ends.
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 100_000;
+/// Bytes of text that aliases and anchors may copy.
+const MAX_COPIED: usize = 8 << 20;
 
 /// Keys that change packages of the running system, which a root that can't be written to has not.
 pub const PACKAGES: [&str; 8] = [
@@ -168,11 +170,16 @@ impl Yaml {
             _ => None,
         }
     }
-    fn count(&self) -> usize {
-        1 + match self {
-            Self::List(items) => items.iter().map(Self::count).sum(),
-            Self::Map(entries) => entries.iter().map(|(key, value)| key.count() + value.count()).sum(),
-            _ => 0,
+    /// Nodes, and bytes of their texts.
+    fn weight(&self) -> (usize, usize) {
+        let add = |one: (usize, usize), other: (usize, usize)| (one.0 + other.0, one.1 + other.1);
+        match self {
+            Self::List(items) => items.iter().map(Self::weight).fold((1, 0), add),
+            Self::Map(entries) => {
+                let entry = |(key, value): &(Self, Self)| add(key.weight(), value.weight());
+                entries.iter().map(entry).fold((1, 0), add)
+            }
+            Self::Plain(text) | Self::Text { text, .. } => (1, text.len()),
         }
     }
 }
@@ -233,6 +240,8 @@ struct Builder {
     open: Vec<Open>,
     anchors: BTreeMap<usize, Yaml>,
     nodes: usize,
+    /// Bytes of text that are there once more.
+    copied: usize,
     documents: usize,
     root: Option<Yaml>,
 }
@@ -290,9 +299,11 @@ impl Builder {
                 None => Ok(()),
             },
             Event::Alias(anchor) => {
-                let node =
-                    self.anchors.get(&anchor).cloned().ok_or("this alias stands inside its own anchor")?;
-                self.nodes += node.count();
+                const INSIDE: &str = "this alias stands inside its own anchor";
+                // Before the copy is made.
+                let weight = self.anchors.get(&anchor).ok_or(INSIDE)?.weight();
+                self.spend(weight)?;
+                let node = self.anchors.get(&anchor).cloned().ok_or(INSIDE)?;
                 self.add(node, 0)
             }
             _ => Ok(()),
@@ -307,12 +318,23 @@ impl Builder {
         Ok(())
     }
 
-    fn add(&mut self, node: Yaml, anchor: usize) -> Result<(), &'static str> {
-        self.nodes += 1;
+    /// Counts nodes, and bytes that are copied.
+    fn spend(&mut self, (nodes, copied): (usize, usize)) -> Result<(), &'static str> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        self.copied = self.copied.saturating_add(copied);
         if self.nodes > MAX_NODES {
             return Err("it has too many values: aliases count as often as they are used");
         }
+        if self.copied > MAX_COPIED {
+            return Err("its aliases copy more than 8 MiB of text");
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, node: Yaml, anchor: usize) -> Result<(), &'static str> {
+        self.spend((1, 0))?;
         if anchor != 0 {
+            self.spend(node.weight())?;
             self.anchors.insert(anchor, node.clone());
         }
         let Some(open) = self.open.last_mut() else {

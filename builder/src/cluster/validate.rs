@@ -35,6 +35,7 @@ use network::is_kernels;
 use people::{Person, Shells};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use user_data::Around;
 
 /// What the checks share.
@@ -161,7 +162,7 @@ pub(super) fn validate(file: &ClusterFile, folder: &Path, faults: &mut Vec<Fault
         packages: &packages,
         user_data: file.user_data.as_ref().zip(user_data.as_ref()),
     };
-    let own = file.user_data.as_ref().zip(user_data.as_ref());
+    let own = file.user_data.as_ref().zip(user_data.as_deref());
     check.clashes(&users, &own.into_iter().collect::<Vec<_>>());
     let mut nodes = check.nodes(file.nodes.as_ref(), &inherited);
     check.own_files((file, &base), &nodes, own);
@@ -203,7 +204,7 @@ struct Inherited<'a> {
     overlays: (&'a [overlays::Layer], &'a [Overlay]),
     /// Packages of every node, firmware among them.
     packages: &'a BTreeSet<String>,
-    user_data: Option<(&'a Text, &'a UserData)>,
+    user_data: Option<(&'a Text, &'a Arc<UserData>)>,
 }
 
 impl Check<'_> {
@@ -293,8 +294,9 @@ impl Check<'_> {
             if section.users.is_some() || user_data.is_some() {
                 let own: Vec<_> = inherited
                     .user_data
+                    .map(|(text, data)| (text, &**data))
                     .into_iter()
-                    .chain(section.user_data.as_ref().zip(user_data.as_ref()))
+                    .chain(section.user_data.as_ref().zip(user_data.as_deref()))
                     .collect();
                 self.clashes(&persons, &own);
             }
@@ -337,7 +339,7 @@ impl Check<'_> {
                 taints: section.taints.iter().flatten().filter_map(|taint| self.word(taint, TAINT)).collect(),
                 user_data: inherited
                     .user_data
-                    .map(|(_, data)| data.clone())
+                    .map(|(_, data)| Arc::clone(data))
                     .into_iter()
                     .chain(user_data)
                     .collect(),

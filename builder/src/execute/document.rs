@@ -3,12 +3,48 @@
 use crate::boot;
 use crate::digest::Sha256;
 use crate::plan::{self, Inputs};
+use crate::render::Vault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The only version of both documents.
-pub const VERSION: u32 = 1;
+/// The version of both documents that is written. Version 1 had plain digests of all files.
+pub const VERSION: u32 = 2;
+
+/// The inputs that may have secrets in them.
+const PRIVATE: [&str; 2] = ["user-data", "handoff"];
+
+/// What tells files apart. Of a file with a secret in it no plain digest is told: with one anybody could try guesses at
+/// the secret. Documents of earlier versions have `sha256` for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Digest {
+    /// SHA-256 of the bytes, where no secret is in them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<Sha256>,
+    /// Of others BLAKE3 over the 32 bytes of their SHA-256, under the key that only the cluster's encrypted secrets have: 64
+    /// hexadecimal digits. A cluster without secrets of its own has no such key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub keyed: Option<String>,
+}
+
+impl Digest {
+    /// Of a file without secrets.
+    pub fn public(sha256: Sha256) -> Self {
+        Self { sha256: Some(sha256), keyed: None }
+    }
+
+    /// Of a file with secrets.
+    pub fn private(sha256: Sha256, vault: &dyn Vault) -> Self {
+        Self { sha256: None, keyed: vault.keyed(sha256.as_bytes()) }
+    }
+}
+
+/// The digests of inputs that a document may tell: those of documents with secrets only where they are keyed.
+pub fn told(inputs: &Inputs, (private, vault): (bool, &dyn Vault)) -> Inputs {
+    let plain = private && vault.keyed(b"").is_none();
+    let told = inputs.iter().filter(|(name, _)| !plain || !PRIVATE.contains(&name.as_str()));
+    told.map(|(name, digest)| (name.clone(), digest.clone())).collect()
+}
 
 /// `image.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,7 +92,8 @@ pub struct Disk {
     /// Bytes, holes included.
     pub size: u64,
     /// Digest of the raw image.
-    pub sha256: Sha256,
+    #[serde(flatten)]
+    pub digest: Digest,
     /// GUID of the partition table.
     pub guid: Uuid,
     /// Logical sector size in bytes.
@@ -122,7 +159,7 @@ pub struct Artefact {
 /// `manifest.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Always [`VERSION`].
+    /// [`VERSION`], or of a document that is there already, an earlier one.
     pub version: u32,
     /// The `kiln` that built it.
     pub kiln: String,
@@ -142,5 +179,24 @@ pub struct File {
     /// Bytes.
     pub size: u64,
     /// Digest.
-    pub sha256: Sha256,
+    #[serde(flatten)]
+    pub digest: Digest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Digest, File};
+    use crate::digest::Sha256;
+
+    #[test]
+    fn documents_of_earlier_versions_are_read() {
+        let sha256 = Sha256::of(b"x");
+        let old = format!("{{\"size\":1,\"sha256\":\"{sha256}\"}}");
+        let file: File = serde_json::from_str(&old).unwrap();
+        assert_eq!(file, File { size: 1, digest: Digest::public(sha256) });
+        assert_eq!(serde_json::to_string(&file).unwrap(), old);
+        let none = File { size: 1, digest: Digest::default() };
+        assert_eq!(serde_json::to_string(&none).unwrap(), "{\"size\":1}");
+        assert_eq!(serde_json::from_str::<File>("{\"size\":1}").unwrap(), none);
+    }
 }

@@ -14,15 +14,20 @@ use crate::fetch::download::{self, Fetcher, Wanted};
 use crate::fetch::http::Patience;
 use crate::fetch::mirrors::{LOCAL, Mirrors};
 use crate::lock::{self, Lock, Root, Suite};
+use liblzma::read::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The most bytes of an `InRelease` file that are read (trixie's has 140 kB).
-const MOST_RELEASE: u64 = 16 << 20;
+const MOST_RELEASE: u64 = 2 << 20;
 
 /// The most bytes that an index may decompress to (trixie's has 53 MB).
-const MOST_INDEX: u64 = 1 << 30;
+const MOST_INDEX: u64 = 128 << 20;
+
+/// Memory that decompressing an index may take: xz's largest preset wants 65 MiB.
+const MEMORY: u64 = 80 << 20;
 
 /// Which packages a root has beside what its request names and needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,6 +69,8 @@ pub struct LockRequest<'a> {
     pub keyring: Option<&'a Path>,
     /// The lock that there is: a mirror with an older release than it was made from is passed over.
     pub previous: Option<&'a Lock>,
+    /// Releases that have expired, or are older than those of the lock that there is, are taken where no mirror has others.
+    pub allow_expired: bool,
     /// Keyrings of the host, of which the pinned Debian keys are trusted ([`HOST_KEYRINGS`]).
     pub host_keyrings: &'a [&'a Path],
 }
@@ -154,7 +161,8 @@ pub fn lock(
         let index = folder::index(folder, cache)?;
         let name = if at == 0 { LOCAL.to_owned() } else { format!("{LOCAL}-{}", at + 1) };
         let in_release = Sha256::of(index.text.as_bytes());
-        let suite = Suite { archive: LOCAL.to_owned(), name, date: show_date(index.date), in_release };
+        let suite =
+            Suite { archive: LOCAL.to_owned(), name, date: show_date(index.date), in_release, expired: None };
         let label = folder.display().to_string();
         texts.push(Text { suite: suites.len(), architecture: String::new(), label, text: index.text });
         suites.push(Opened { suite, date: index.date, release: None });
@@ -167,7 +175,7 @@ pub fn lock(
             ("debian-security", format!("{}-security", request.suite)),
         ];
         for (archive, name) in names {
-            let expected = Expected { suite: &name, keyring: &keyring, now };
+            let expected = Expected { suite: &name, keyring: &keyring, now, expired: false };
             let opened = open_suite(request, &fetcher, cache, (archive, expected))?;
             suites.push(opened);
         }
@@ -243,23 +251,31 @@ fn open_suite(
     let before = before.filter(|suite| suite.archive == archive && suite.name == expected.suite);
     let before = before.filter_map(|suite| suite.date.parse::<jiff::Timestamp>().ok()).max();
     let name = format!("the release file of {}", expected.suite);
-    let (release, bytes) = fetcher.fresh(&name, (&from, MOST_RELEASE), |bytes, _| {
+    let take = |bytes: Vec<u8>, expected: Expected<'_>| {
         let release = Release::open(&bytes, expected).map_err(|fault| fault.to_string())?;
         // Without Valid-Until only this tells a mirror that stands still, or is made to, from a quiet suite.
-        if let Some(before) = before.filter(|before| before.as_second() > release.date) {
+        if let Some(before) = before.filter(|before| before.as_second() > release.date && !expected.expired) {
             let date = show_date(release.date);
             return Err(format!(
-                "it is of {date}, and the lock was made from the one of {before}; the mirror is stale"
+                "it is of {date}, and the lock was made from the one of {before}; the mirror is stale; where it is meant to \
+                 stand still, `kiln lock --allow-expired` takes it"
             ));
         }
         Ok((release, bytes))
-    })?;
+    };
+    let mut opened = fetcher.fresh(&name, (&from, MOST_RELEASE), |bytes, _| take(bytes, expected));
+    if matches!(opened, Err(download::Error::Nowhere { .. })) && request.allow_expired {
+        let expected = Expected { expired: true, ..expected };
+        opened = fetcher.fresh(&name, (&from, MOST_RELEASE), |bytes, _| take(bytes, expected));
+    }
+    let (release, bytes) = opened?;
     cache.insert(&bytes)?;
     let suite = Suite {
         archive: archive.to_owned(),
         name: expected.suite.to_owned(),
         date: show_date(release.date),
         in_release: Sha256::of(&bytes),
+        expired: release.valid_until.filter(|until| *until < expected.now).map(show_date),
     };
     Ok(Opened { suite, date: release.date, release: Some(release) })
 }
@@ -340,10 +356,10 @@ fn read_index(file: &Path, content: Option<Listed>, cache: &Cache) -> Result<Res
     if let Some(kept) = content.and_then(|content| cache.index(&content.sha256, content.size)) {
         return Ok(String::from_utf8(kept).map_err(|fault| fault.to_string()));
     }
-    let most = content.map_or(MOST_INDEX, |content| content.size);
-    let opened = std::fs::File::open(file).map_err(|fault| cache::Error::io("read", file, fault))?;
+    let most = content.map_or(MOST_INDEX, |content| content.size.min(MOST_INDEX));
     let mut bytes = Vec::new();
-    let read = liblzma::read::XzDecoder::new(opened).take(most.saturating_add(1)).read_to_end(&mut bytes);
+    let opened = std::fs::File::open(file).map_err(|fault| cache::Error::io("read", file, fault))?;
+    let read = unxz(opened).and_then(|index| index.take(most.saturating_add(1)).read_to_end(&mut bytes));
     if let Err(fault) = read {
         return Ok(Err(format!("it does not decompress: {fault}")));
     }
@@ -360,6 +376,12 @@ fn read_index(file: &Path, content: Option<Listed>, cache: &Cache) -> Result<Res
     // Indices are UTF-8 (Policy §5.1); what is not is in descriptions, which nobody here reads.
     Ok(Ok(String::from_utf8(bytes)
         .unwrap_or_else(|fault| String::from_utf8_lossy(fault.as_bytes()).into_owned())))
+}
+
+/// The content of a file that is packed with xz.
+fn unxz<R: std::io::Read>(packed: R) -> std::io::Result<impl std::io::Read> {
+    let stream = Stream::new_stream_decoder(MEMORY, CONCATENATED)?;
+    Ok(XzDecoder::new_stream(packed, stream))
 }
 
 fn universe<'t>(

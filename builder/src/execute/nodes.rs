@@ -1,6 +1,6 @@
 //! A node's files from its root and its seed.
 
-use super::document::{self, Image, Partition};
+use super::document::{self, Digest, Image, Partition};
 use super::output::{self, Output, Partial};
 use super::room;
 use super::roots::Root;
@@ -11,7 +11,7 @@ use crate::digest::Sha256;
 use crate::image::{self, Body, Disk};
 use crate::lock::{self, Lock};
 use crate::plan::{Artefact, Inputs};
-use crate::render::Seed;
+use crate::render::{Seed, Vault};
 use kiln_contract::partition;
 use kiln_formats::qcow2;
 use kiln_formats::tree::Timestamp;
@@ -82,6 +82,8 @@ pub struct Building<'a> {
     pub seed: &'a Seed,
     /// Its inputs, as the plan has them.
     pub inputs: &'a Inputs,
+    /// What digests of files with secrets are keyed by.
+    pub vault: &'a dyn Vault,
     /// Forms beside the raw image.
     pub forms: &'a [Form],
     /// Threads for compression.
@@ -100,7 +102,8 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
         let private = seeds::is_private(&path, building.seed);
         let sha256 =
             if private { output.write_private(&path, bytes)? } else { output.write(&path, bytes)? };
-        files.insert(path, document::File { size: bytes.len() as u64, sha256 });
+        let digest = if private { Digest::private(sha256, building.vault) } else { Digest::public(sha256) };
+        files.insert(path, document::File { size: bytes.len() as u64, digest });
         Ok(())
     };
     let seed = building.seed;
@@ -123,9 +126,10 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     for form in building.forms {
         others.push(other(*form, &mut partial, building, output)?);
     }
-    let image = describe(building, &disk, (&written, sha256));
+    let digest = digest(building, sha256);
+    let image = describe(building, &disk, (&written, &digest));
     partial.finish()?;
-    files.insert(path.clone(), document::File { size, sha256 });
+    files.insert(path.clone(), document::File { size, digest });
     for (path, file, partial) in others {
         partial.finish()?;
         files.insert(path, file);
@@ -133,11 +137,16 @@ pub fn build(building: &Building<'_>, output: &Output) -> Result<BTreeMap<String
     let mut json = serde_json::to_vec_pretty(&image).map_err(|e| failed(io::Error::from(e).into()))?;
     json.push(b'\n');
     let path = format!("{node}/image.json");
-    let sha256 = output.write(&path, &json)?;
-    files.insert(path, document::File { size: json.len() as u64, sha256 });
+    let digest = Digest::public(output.write(&path, &json)?);
+    files.insert(path, document::File { size: json.len() as u64, digest });
     let names: Vec<String> = files.keys().cloned().collect();
     output.remember(node, building.inputs, &names)?;
     Ok(files)
+}
+
+/// The digest of a file that the whole seed is in.
+fn digest(building: &Building<'_>, sha256: Sha256) -> Digest {
+    if building.seed.is_private() { Digest::private(sha256, building.vault) } else { Digest::public(sha256) }
 }
 
 /// A file that is readable for others than its owner only when no secret is in it.
@@ -212,7 +221,7 @@ fn other(
         }
     }
     let (sha256, size) = image::digest(partial.file()).map_err(|e| failed(e.to_string()))?;
-    Ok((path, document::File { size, sha256 }, partial))
+    Ok((path, document::File { size, digest: digest(building, sha256) }, partial))
 }
 
 /// zstd with at least one worker: its bytes do not depend on how many there are, but differ from those of
@@ -226,7 +235,7 @@ fn compress(raw: &File, target: &mut File, threads: usize) -> io::Result<()> {
     encoder.finish()?.flush()
 }
 
-fn describe(building: &Building<'_>, disk: &Disk, (written, sha256): (&image::Written, Sha256)) -> Image {
+fn describe(building: &Building<'_>, disk: &Disk, (written, digest): (&image::Written, &Digest)) -> Image {
     let facts = &building.root.facts;
     let partitions = disk.partitions.iter().zip(&written.placed).zip(1..).map(|((partition, at), number)| {
         let (filesystem, id, shared) = match &partition.body {
@@ -248,7 +257,7 @@ fn describe(building: &Building<'_>, disk: &Disk, (written, sha256): (&image::Wr
     });
     // Which program built it decides what is reused, not what the image is: a rebuilt kiln of the same
     // source makes the same image.
-    let mut inputs = building.inputs.clone();
+    let mut inputs = document::told(building.inputs, (building.seed.is_private(), building.vault));
     inputs.remove("builder");
     Image {
         version: document::VERSION,
@@ -259,7 +268,7 @@ fn describe(building: &Building<'_>, disk: &Disk, (written, sha256): (&image::Wr
         source_date: building.lock.source_date,
         disk: document::Disk {
             size: written.size,
-            sha256,
+            digest: digest.clone(),
             guid: disk.guid,
             sector_size: disk.sector_size,
             partitions: partitions.collect(),

@@ -3,10 +3,11 @@
 use crate::digest::Sha256;
 use crate::plan::{Inputs, Present};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,12 @@ mod room;
 
 /// Beside the images: what each was made of. Not part of what is built.
 const STATE: &str = ".kiln";
+/// What the folder holds of a cluster.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The mode of what only its owner may read.
+const PRIVATE: u32 = 0o600;
+
 /// Why the output can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -103,9 +110,22 @@ impl Output {
         &self.folder
     }
 
+    /// A warning for who writes secrets to it, where the file system has no modes that could keep them (vfat, exFAT, NTFS).
+    pub fn open_to_all(&self) -> Result<Option<String>, Error> {
+        let mut probe = self.create_private(&format!("{STATE}/modes"))?;
+        let fault = |fault| Error::io(&self.folder, fault);
+        let open = probe.file().metadata().map_err(fault)?.mode() & 0o077 != 0;
+        Ok(open.then(|| {
+            format!(
+                "{} is on a file system that keeps no modes of files: whoever can read the folder can read the secrets in seeds and images; name another folder with -o, or mount this one with umask=077",
+                self.folder.display()
+            )
+        }))
+    }
+
     /// A file to be written, at `path` below the folder, that only its owner may read.
     pub fn create_private(&self, path: &str) -> Result<Partial, Error> {
-        self.create_with(path, 0o600)
+        self.create_with(path, PRIVATE)
     }
 
     /// A file to be written, at `path` below the folder.
@@ -124,6 +144,10 @@ impl Output {
         let mut options = File::options();
         let options = options.read(true).write(true).create_new(true).mode(mode).open(&partial);
         let file = options.map_err(|e| Error::io(&partial, e))?;
+        if mode == PRIVATE {
+            // Some file systems take a mode and keep another; whoever writes secrets is warned.
+            let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+        }
         Ok(Partial { file, partial: Some(partial), end })
     }
 
@@ -135,6 +159,15 @@ impl Output {
     /// Writes a small file whole that only its owner may read.
     pub fn write_private(&self, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
         self.fill(self.create_private(path)?, path, bytes)
+    }
+
+    /// Writes a small document whole, which is on the disk before it takes the place of the one before.
+    pub fn write_flushed(&self, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
+        let mut partial = self.create(path)?;
+        let flushed = partial.file().write_all(bytes).and_then(|()| partial.file().sync_all());
+        flushed.map_err(|e| Error::io(&self.folder.join(path), e))?;
+        partial.finish()?;
+        Ok(Sha256::of(bytes))
     }
 
     fn fill(&self, mut partial: Partial, path: &str, bytes: &[u8]) -> Result<Sha256, Error> {
@@ -162,15 +195,19 @@ impl Output {
         Ok(())
     }
 
-    /// Flushes the files to the disk, once for all of them, and then says that they are there: what a power cut spoils is
-    /// built again.
-    pub fn settle(&self) -> Result<(), Error> {
+    /// Flushes the files to the disk, once for all of them, writes `manifest` where it is not there already, and then says
+    /// that all is there: what a power cut spoils is built again.
+    pub fn settle(&self, manifest: Option<&[u8]>) -> Result<(), Error> {
         let stamps = std::mem::take(&mut *self.unsettled());
-        if stamps.is_empty() {
-            return Ok(());
+        if !stamps.is_empty() {
+            let flush = File::open(&self.folder).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+            flush.map_err(|fault| Error::io(&self.folder, fault))?;
         }
-        let flush = File::open(&self.folder).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
-        flush.map_err(|fault| Error::io(&self.folder, fault))?;
+        let stands =
+            |manifest: &[u8]| fs::read(self.folder.join(MANIFEST)).is_ok_and(|bytes| bytes == manifest);
+        if let Some(manifest) = manifest.filter(|manifest| !stands(manifest)) {
+            self.write_flushed(MANIFEST, manifest)?;
+        }
         for (path, bytes) in stamps {
             self.write_private(&path, &bytes)?;
         }
@@ -186,13 +223,20 @@ impl Output {
     }
 }
 
-/// What the images in `folder` were made of, as far as they are as they were made.
+/// What the images in `folder` were made of, as far as they are as they were made, and the manifest tells of them.
 pub fn images(folder: &Path, nodes: &[&str]) -> Present {
     let mut present = Present::default();
+    let manifest = fs::read(folder.join(MANIFEST)).ok();
+    let Some(manifest) = manifest.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+        return present;
+    };
     for node in nodes {
         let Ok(bytes) = fs::read(folder.join(STATE).join(format!("{node}.json"))) else { continue };
         let Ok(stamp) = serde_json::from_slice::<Stamp>(&bytes) else { continue };
-        if stamp.files.iter().all(|(file, was)| look(&folder.join(file)).is_ok_and(|is| is == *was)) {
+        let as_made = |(file, was): (&String, &(u64, i64))| {
+            manifest["files"][file]["size"] == was.0 && look(&folder.join(file)).is_ok_and(|is| is == *was)
+        };
+        if stamp.files.iter().all(as_made) {
             present.images.insert((*node).to_owned(), stamp.inputs);
         }
     }
@@ -280,8 +324,15 @@ mod tests {
         let inputs = Inputs::from([("a".to_owned(), "b".to_owned())]);
         output.remember("n", &inputs, &["n/disk.img".to_owned()]).unwrap();
         assert!(images(folder.path(), &["n"]).images.is_empty(), "it is not on the disk yet");
-        output.settle().unwrap();
+        output.settle(Some(br#"{"files": {"n/disk.img": {"size": 1}}}"#)).unwrap();
         assert_eq!(images(folder.path(), &["n", "m"]).images.get("n"), Some(&inputs));
+        let manifest = folder.path().join("manifest.json");
+        for lost in ["", "{}", r#"{"files": {"n/disk.img": {"size": 2}}}"#] {
+            std::fs::write(&manifest, lost).unwrap();
+            assert!(images(folder.path(), &["n"]).images.is_empty(), "the manifest is {lost:?}");
+        }
+        output.settle(Some(br#"{"files": {"n/disk.img": {"size": 1}}}"#)).unwrap();
+        assert_eq!(images(folder.path(), &["n"]).images.get("n"), Some(&inputs));
         std::fs::write(folder.path().join("n/disk.img"), "longer").unwrap();
         assert!(images(folder.path(), &["n"]).images.is_empty());
     }

@@ -1,12 +1,12 @@
 //! A node's seed as files: the documents for an address, and volumes that carry them.
 
-use super::document::{self, Manifest};
-use super::output::{self, Output};
+use super::document::{self, Digest, Manifest};
+use super::output::{self, MANIFEST, Output};
 use crate::boot::helper;
 use crate::cluster::identity::Medium;
 use crate::cluster::{Cluster, Node};
 use crate::digest::Sha256;
-use crate::render::{Seed, Target};
+use crate::render::{Seed, Target, Vault};
 use kiln_contract::{addresses, handoff, join, partition};
 use kiln_formats::tree::{Entry, Timestamp, Tree};
 use kiln_formats::{fat, iso9660};
@@ -48,6 +48,8 @@ pub struct Seeding<'a> {
     pub seed: &'a Seed,
     /// What it is for.
     pub target: Target,
+    /// What digests of files with secrets are keyed by.
+    pub vault: &'a dyn Vault,
     /// The time that everything in it carries.
     pub time: Timestamp,
 }
@@ -95,7 +97,7 @@ pub fn write(seeding: &Seeding<'_>, output: &Output) -> Result<BTreeMap<String, 
         tree.insert(HELPER, Entry::file(helper::AMD64));
         tree.iter_mut().for_each(|(_, entry)| entry.meta.mtime = seeding.time);
     }
-    let mut writing = Writing { output, seed, node, files: BTreeMap::new() };
+    let mut writing = Writing { output, seed, node, vault: seeding.vault, files: BTreeMap::new() };
     writing.keep(format!("{folder}/meta-data"), seed.meta_data.as_bytes())?;
     writing.keep(format!("{folder}/user-data"), seed.user_data.as_bytes())?;
     writing.keep(format!("{folder}/network-config"), seed.network_config.as_bytes())?;
@@ -122,6 +124,7 @@ struct Writing<'a> {
     output: &'a Output,
     seed: &'a Seed,
     node: &'a str,
+    vault: &'a dyn Vault,
     files: BTreeMap<String, document::File>,
 }
 
@@ -140,7 +143,8 @@ impl Writing<'_> {
                 self.output.write(&path, bytes)?
             }
         };
-        self.files.insert(path, document::File { size: bytes.len() as u64, sha256 });
+        let digest = if private { Digest::private(sha256, self.vault) } else { Digest::public(sha256) };
+        self.files.insert(path, document::File { size: bytes.len() as u64, digest });
         Ok(())
     }
 }
@@ -158,8 +162,7 @@ pub fn note(
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), output::Error> {
-    const NAME: &str = "manifest.json";
-    let read = fs::read(output.folder().join(NAME)).ok();
+    let read = fs::read(output.folder().join(MANIFEST)).ok();
     let Some(mut manifest) = read.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok()) else {
         return Ok(());
     };
@@ -170,8 +173,8 @@ pub fn note(
     }
     manifest.files.extend(files.iter().map(|(path, file)| (path.clone(), file.clone())));
     let json =
-        serde_json::to_vec_pretty(&manifest).map_err(|e| output::Error::io(Path::new(NAME), e.into()))?;
-    output.write(NAME, &[&json[..], b"\n"].concat()).map(drop)
+        serde_json::to_vec_pretty(&manifest).map_err(|e| output::Error::io(Path::new(MANIFEST), e.into()))?;
+    output.write_flushed(MANIFEST, &[&json[..], b"\n"].concat()).map(drop)
 }
 
 /// The smallest volume that the tree fits in.

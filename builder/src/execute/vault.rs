@@ -104,10 +104,11 @@ impl Vault for Keeper {
     }
 
     fn digest(&self, bytes: &[u8]) -> String {
-        match &self.own {
-            Ok(secrets) => secrets.keyed_digest(bytes),
-            Err(_) => Sha256::of(bytes).to_string(),
-        }
+        self.keyed(bytes).unwrap_or_else(|| Sha256::of(bytes).to_string())
+    }
+
+    fn keyed(&self, bytes: &[u8]) -> Option<String> {
+        self.own.as_ref().ok().map(|secrets| secrets.keyed_digest(bytes))
     }
 }
 

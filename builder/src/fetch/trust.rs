@@ -30,7 +30,9 @@ pub(super) fn roots(variable: impl Fn(&str) -> Option<PathBuf>) -> RootCerts {
         let bundles = BUNDLES.iter().map(|bundle| certificates(Path::new(bundle)));
         found = bundles.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
     }
-    if found.is_empty() { RootCerts::WebPki } else { RootCerts::from(found) }
+    // Who names authorities means those and no others, whatever became of the file.
+    let named = file.is_some() || folders.is_some();
+    if !named && found.is_empty() { RootCerts::WebPki } else { RootCerts::from(found) }
 }
 
 /// The certificates of a file; what is none is passed over, as everybody does.

@@ -21,8 +21,13 @@ pub trait Vault: Send + Sync + fmt::Debug {
     fn own(&self, name: &str, node: &str) -> Result<Option<String>, String>;
     /// What belongs to those and is no secret, such as the certificate `server_ca`.
     fn public(&self, name: &str, node: &str) -> Result<Option<String>, String>;
-    /// A digest of a document with secrets in it that may be recorded.
+    /// A digest of a document with secrets in it: keyed, or where there is no key a plain one, which only a file of 0600
+    /// may record.
     fn digest(&self, bytes: &[u8]) -> String;
+    /// Such a digest under the cluster's own key, which only who can open its secrets has. None where there is no key.
+    fn keyed(&self, _: &[u8]) -> Option<String> {
+        None
+    }
 }
 
 /// Where a cluster has no secrets, or none are wanted: every question is an error.

@@ -97,7 +97,7 @@ pub(super) fn files(node: &Node, system: &System, vault: &Arc<dyn Vault>) -> Res
     }
     for file in &machine.files {
         let (text, secret) = match &file.content {
-            Content::Text(text) => (text.clone(), false),
+            Content::Text(text) => (text.to_string(), false),
             Content::Secret(secret) => {
                 let failed = |reason| Error::Secret {
                     node: node.name.clone(),

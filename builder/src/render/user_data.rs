@@ -75,7 +75,7 @@ pub(super) fn with_own(node: &Node, own: String) -> Result<String, Error> {
         }
         document = format!("#cloud-config\n{}", print(&entries));
     }
-    let parts: Vec<(&str, &str)> = node.user_data.iter().filter_map(part).collect();
+    let parts: Vec<(&str, &str)> = node.user_data.iter().filter_map(|data| part(data)).collect();
     if parts.is_empty() {
         return Ok(document);
     }

@@ -5,16 +5,17 @@ use super::{FileArg, plan as plan_verb};
 use crate::cache::{self, Cache, Check, Trimmed};
 use crate::cluster::{self, Node};
 use crate::diag::Ui;
-use crate::execute::document::{File, Manifest, VERSION};
+use crate::execute::document::{self, Digest, File, Manifest, VERSION};
 use crate::execute::inputs::{self, Gathered};
 use crate::execute::nodes::{self, Building, Form};
-use crate::execute::output::{self, Output};
+use crate::execute::output::{self, MANIFEST, Output};
 use crate::execute::{artefacts, locking, roots};
 use crate::lock::Lock;
-use crate::plan::{self, Action, Plan};
-use crate::render::Vault;
+use crate::plan::{self, Action, Inputs, NodeInputs, Plan};
+use crate::render::{Seed, Vault};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +83,13 @@ impl<'a> Prepared<'a> {
         site.say_founding(&self.nodes, &self.vault, ui);
     }
 
+    /// The inputs of a planned node that may be shown to anybody.
+    pub fn told(&self, node: &NodeInputs) -> Inputs {
+        let at = self.gathered.nodes.iter().position(|it| it.name == node.name);
+        let private = at.and_then(|at| self.gathered.seeds.get(at)).is_none_or(Seed::is_private);
+        document::told(&node.inputs, (private, &*self.vault))
+    }
+
     /// What a build into `output` would do.
     pub fn plan(&self, cache: &Cache, output: &Path, fresh: bool) -> anyhow::Result<Plan> {
         let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
@@ -132,11 +140,19 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             lock
         }
     };
+    if let Some(warning) = lock.stands_still() {
+        ui.warn(warning);
+    }
     if let Some(date) = source_date_epoch()? {
         lock.source_date = date;
     }
     let mut prepared = Prepared::new((&site, ui), &lock, &args.nodes)?;
     prepared.say_founding(&site, ui);
+    if prepared.gathered.seeds.iter().any(Seed::is_private)
+        && let Some(warning) = output.open_to_all()?
+    {
+        ui.warn(warning);
+    }
     let forms = forms(&args.format);
     if !forms.is_empty() {
         for node in &mut prepared.gathered.nodes {
@@ -166,10 +182,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             "cache: removed {removed} that were unused for longest, {kept} of built files stay"
         ));
     }
-    let built = work.nodes(&plan, &made);
-    // What is whole is of use, whatever became of the rest.
-    output.settle()?;
-    cache.settle()?;
+    let (built, stopped) = work.nodes(&plan, &made);
+    // What is whole is of use, whatever became of the rest; of a build that came to nothing there is nothing to tell.
+    let nothing = built.is_empty() && (stopped.is_some() || !failed.is_empty());
+    let manifest = work.manifest(built);
+    let mut json = serde_json::to_vec_pretty(&manifest).context(MANIFEST)?;
+    json.push(b'\n');
+    let settled = output.settle((!nothing).then_some(&json[..]));
+    let settled = settled.map_err(anyhow::Error::from).and_then(|()| Ok(cache.settle()?));
     // One root that can't be had does not stop the nodes of the others.
     if made.is_empty()
         && let Some(last) = failed.pop()
@@ -177,8 +197,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
         failed.iter().for_each(|error| ui.error(error));
         return Err(last);
     }
-    let built = built?;
-    let manifest = work.manifest(built)?;
+    if let Some(error) = stopped {
+        return Err(error);
+    }
+    settled?;
     for node in
         plan.nodes.iter().filter(|node| node.action == Action::Keep || made.contains_key(&node.node.root))
     {
@@ -319,12 +341,12 @@ impl Work<'_> {
         Ok(root)
     }
 
-    /// Builds the nodes that the plan builds, several at a time.
+    /// Builds the nodes that the plan builds, several at a time: the files that are whole, and why it stopped.
     fn nodes(
         &self,
         plan: &Plan,
         made: &BTreeMap<usize, roots::Root>,
-    ) -> anyhow::Result<BTreeMap<String, File>> {
+    ) -> (BTreeMap<String, File>, Option<anyhow::Error>) {
         let wanted: Vec<usize> =
             (0..plan.nodes.len()).filter(|at| plan.nodes[*at].action != Action::Keep).collect();
         let spinner = self.ui.spinner(&format!("{} images", wanted.len()));
@@ -343,6 +365,7 @@ impl Work<'_> {
                     root,
                     seed: &self.prepared.gathered.seeds[*at],
                     inputs: &node.inputs,
+                    vault: &*self.prepared.vault,
                     forms: self.forms,
                     threads: self.threads,
                 };
@@ -359,16 +382,16 @@ impl Work<'_> {
         let threads = self.threads.min(wanted.len());
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
         drop(spinner);
-        if let Some((node, error)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(anyhow::Error::from(error).context(format!("node {node} was not built")));
-        }
-        Ok(files.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let stopped = failed
+            .map(|(node, error)| anyhow::Error::from(error).context(format!("node {node} was not built")));
+        (files.into_inner().unwrap_or_else(PoisonError::into_inner), stopped)
     }
 
     /// `manifest.json` of all that the folder now holds of this cluster.
-    fn manifest(&self, built: BTreeMap<String, File>) -> anyhow::Result<Manifest> {
+    fn manifest(&self, built: BTreeMap<String, File>) -> Manifest {
         let cluster = &self.site.cluster;
-        let path = self.output.folder().join("manifest.json");
+        let path = self.output.folder().join(MANIFEST);
         let before: Option<Manifest> =
             std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let mut manifest = Manifest {
@@ -382,21 +405,26 @@ impl Work<'_> {
         // Nodes that were kept, or not named this time, are still there.
         let rebuilt: Vec<String> =
             built.keys().filter_map(|path| path.split('/').next()).map(|n| format!("{n}/")).collect();
-        for (path, file) in
-            before.filter(|old| old.cluster_id == cluster.id).into_iter().flat_map(|old| old.files)
-        {
+        let before = before.filter(|old| old.cluster_id == cluster.id);
+        let plain = before.as_ref().is_some_and(|old| old.version < VERSION);
+        for (path, file) in before.into_iter().flat_map(|old| old.files) {
             let of_cluster = cluster.nodes.iter().any(|node| path.starts_with(&format!("{}/", node.name)));
             let replaced = rebuilt.iter().any(|node| path.starts_with(node));
-            if of_cluster && !replaced && self.output.folder().join(&path).exists() {
+            let Ok(meta) = std::fs::metadata(self.output.folder().join(&path)) else { continue };
+            if of_cluster && !replaced {
+                let file = if plain { without_guesses(file, meta.mode()) } else { file };
                 manifest.files.insert(path, file);
             }
         }
         manifest.files.extend(built);
-        let mut json = serde_json::to_vec_pretty(&manifest).context("manifest.json")?;
-        json.push(b'\n');
-        self.output.write("manifest.json", &json)?;
-        Ok(manifest)
+        manifest
     }
+}
+
+/// What version 1 told of a file with secrets goes.
+fn without_guesses(file: File, mode: u32) -> File {
+    let digest = if mode & 0o077 == 0 { Digest { sha256: None, ..file.digest } } else { file.digest };
+    File { digest, ..file }
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 mod asked;
 
+use super::site::LOCK_NAME;
 use super::{FileArg, founding};
 use crate::cluster::{self, Cluster, FILE_NAME, Loaded};
 use crate::diag::{self, Fault, Report, Ui};
+use crate::lock::Lock;
 use crate::render::{self, Lost};
 use crate::secrets::{Identities, Place, Secrets};
 use anyhow::{Context as _, bail};
@@ -46,6 +48,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     let lost = lost(&loaded)?;
     if lost.has_errors() {
         return Err(cluster::Error::Faults(lost).into());
+    }
+    // Whatever else is wrong with the lock is said where it is used.
+    if let Ok(Some(lock)) = Lock::read(&path.with_file_name(LOCK_NAME))
+        && let Some(warning) = lock.stands_still()
+    {
+        ui.warn(warning);
     }
     secrets(&loaded.cluster, path, ui)?;
     if !ui.json() {

@@ -26,6 +26,14 @@ const QCOW2: [u8; 4] = *b"QFI\xfb";
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes that are unpacked at once.
 const CHUNK: usize = 1 << 17;
+/// No honest image unpacks to more than this many times its size, holes not counted.
+const MOST_UNPACKED: u64 = 64;
+/// Bytes that stay free where an image is unpacked to.
+const SPARE: u64 = 64 << 20;
+/// The most bytes of the package database and of the list of artefacts that are read.
+const MOST_STATUS: u64 = 32 << 20;
+/// The most bytes of a section of a kernel image that are shown.
+const MOST_SECTION: u64 = 64 << 10;
 
 /// Arguments of `kiln inspect`.
 #[derive(Debug, clap::Args)]
@@ -121,29 +129,46 @@ fn open(file: File) -> anyhow::Result<Arc<dyn ReadAt>> {
     file.read_at(&mut magic, 0).context("cannot read it")?;
     match magic {
         QCOW2 => Ok(Arc::new(qcow2::Disk::open(Arc::new(file))?)),
-        ZSTD => {
-            let mut raw = tempfile::tempfile().context("cannot make a temporary file")?;
-            let mut reader = zstd::Decoder::new(file).context("cannot unpack it")?;
-            let mut buf = vec![0; CHUNK];
-            let mut at: u64 = 0;
-            loop {
-                let len = reader.read(&mut buf).context("cannot unpack it")?;
-                if len == 0 {
-                    break;
-                }
-                // Zeros stay a hole: an image is mostly that.
-                if buf[..len].iter().any(|byte| *byte != 0) {
-                    raw.write_all_at(&buf[..len], at)
-                        .context("cannot unpack it into the temporary folder")?;
-                }
-                at += len as u64;
-            }
-            raw.set_len(at).context("cannot unpack it into the temporary folder")?;
-            raw.flush().context("cannot unpack it into the temporary folder")?;
-            Ok(Arc::new(raw))
-        }
+        ZSTD => Ok(Arc::new(unpacked(file)?)),
         _ => Ok(Arc::new(file)),
     }
+}
+
+/// The raw image of one that is packed with zstd, in a file without a name. Hostile bytes fill no disk with it.
+fn unpacked(file: File) -> anyhow::Result<File> {
+    let packed = file.metadata().context("cannot read it")?.len();
+    let mut raw = tempfile::tempfile().context("cannot make a temporary file")?;
+    let room = rustix::fs::fstatvfs(&raw).context("cannot look at the temporary folder")?;
+    let room = room.f_bavail.saturating_mul(room.f_frsize).saturating_sub(SPARE);
+    let most = packed.saturating_mul(MOST_UNPACKED).saturating_add(SPARE);
+    let mut reader = zstd::Decoder::new(file).context("cannot unpack it")?;
+    let mut buf = vec![0; CHUNK];
+    let (mut at, mut written): (u64, u64) = (0, 0);
+    loop {
+        let len = reader.read(&mut buf).context("cannot unpack it")?;
+        if len == 0 {
+            break;
+        }
+        // Zeros stay a hole: an image is mostly that.
+        if buf[..len].iter().any(|byte| *byte != 0) {
+            written += len as u64;
+            if written > most {
+                bail!("it unpacks to more than {MOST_UNPACKED} times its size");
+            }
+            if written > room {
+                let (folder, room) = (std::env::temp_dir(), size(room));
+                bail!(
+                    "it unpacks to more than the {room} that {} has room for: set TMPDIR to a folder with more",
+                    folder.display()
+                );
+            }
+            raw.write_all_at(&buf[..len], at).context("cannot unpack it into the temporary folder")?;
+        }
+        at = at.checked_add(len as u64).context("cannot unpack it")?;
+    }
+    raw.set_len(at).context("cannot unpack it into the temporary folder")?;
+    raw.flush().context("cannot unpack it into the temporary folder")?;
+    Ok(raw)
 }
 
 fn inspect(disk: Arc<dyn ReadAt>) -> anyhow::Result<Found> {
@@ -226,7 +251,7 @@ fn filesystem(guid: Uuid, window: &Arc<dyn ReadAt>, found: &mut Found) -> anyhow
             let facts = system.facts();
             let tree = system.tree()?;
             found.packages = packages(&tree)?;
-            if let Some(bytes) = read(&tree, ARTEFACTS)? {
+            if let Some(bytes) = read(&tree, ARTEFACTS, MOST_STATUS)? {
                 found.artefacts =
                     serde_json::from_slice(&bytes).with_context(|| format!("/{ARTEFACTS} is damaged"))?;
             }
@@ -234,7 +259,7 @@ fn filesystem(guid: Uuid, window: &Arc<dyn ReadAt>, found: &mut Found) -> anyhow
                 kind: "ext4",
                 label: facts.label,
                 id: Uuid::from_bytes(facts.uuid).to_string(),
-                used: facts.size - facts.free_blocks * facts.block_size,
+                used: facts.size.saturating_sub(facts.free_blocks.saturating_mul(facts.block_size)),
                 files: tree.len(),
             }))
         }
@@ -242,18 +267,19 @@ fn filesystem(guid: Uuid, window: &Arc<dyn ReadAt>, found: &mut Found) -> anyhow
     }
 }
 
-/// All of a file; none when there is no such file.
-fn read(tree: &Tree, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+/// All of a file of at most `most` bytes; none when there is no such file.
+fn read(tree: &Tree, path: &str, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
     match tree.get(path).map(|entry| &entry.kind) {
         Some(Kind::File(content)) => {
-            Ok(Some(content.read().with_context(|| format!("cannot read /{path}"))?))
+            Ok(Some(content.read_at_most(most).with_context(|| format!("cannot read /{path}"))?))
         }
         _ => Ok(None),
     }
 }
 
 fn handoff(tree: &Tree) -> anyhow::Result<handoff::Handoff> {
-    let bytes = read(tree, handoff::PATH)?.with_context(|| format!("{} is missing", handoff::PATH))?;
+    let bytes = read(tree, handoff::PATH, handoff::MAX_BYTES as u64)?
+        .with_context(|| format!("{} is missing", handoff::PATH))?;
     Ok(handoff::Handoff::parse(&bytes)?)
 }
 
@@ -262,11 +288,10 @@ fn kernels(tree: &Tree) -> anyhow::Result<Vec<Kernel>> {
     for (path, entry) in tree.below("EFI/Linux") {
         let Kind::File(content) = &entry.kind else { continue };
         let path = String::from_utf8_lossy(path).into_owned();
-        let source: Arc<dyn ReadAt> =
-            Arc::new(content.read().with_context(|| format!("cannot read {path}"))?);
+        let source: Arc<dyn ReadAt> = Arc::new(content.clone());
         let image = uki::parse(source.as_ref()).with_context(|| path.clone())?;
         let text = |name: &str| {
-            let bytes = image.section(name)?.content(&source).read().ok()?;
+            let bytes = image.section(name)?.content(&source).read_at_most(MOST_SECTION).ok()?;
             Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n']).to_owned())
         };
         let system = text(".osrel").and_then(|text| {
@@ -286,7 +311,7 @@ fn kernels(tree: &Tree) -> anyhow::Result<Vec<Kernel>> {
 }
 
 fn packages(tree: &Tree) -> anyhow::Result<Vec<Package>> {
-    let Some(status) = read(tree, STATUS)? else { return Ok(vec![]) };
+    let Some(status) = read(tree, STATUS, MOST_STATUS)? else { return Ok(vec![]) };
     let status = String::from_utf8_lossy(&status).into_owned();
     let packages = status.split("\n\n").filter_map(|stanza| {
         let field = |name: &str| {

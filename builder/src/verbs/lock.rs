@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 /// Arguments of `kiln lock`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  kiln lock\n  kiln lock --check")]
+#[command(
+    after_help = "Examples:\n  kiln lock\n  kiln lock --check\n  KILN_MIRROR=/srv/snapshot/debian kiln lock --allow-expired"
+)]
 pub struct Args {
     /// Which cluster file; the embedded example when there is none.
     #[command(flatten)]
@@ -20,19 +22,29 @@ pub struct Args {
     /// Write nothing; say what would change and end with status 1 when something would.
     #[arg(long)]
     pub check: bool,
+    /// Take releases that have expired, or are older than those of the lock, where no mirror has newer ones: for a mirror that
+    /// stands still, such as a snapshot. It is written into the lock, and said at each use of it.
+    #[arg(long)]
+    pub allow_expired: bool,
 }
 
 /// Resolves packages and artefacts and writes the lock, or says how it would differ.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
-    let site = Site::open(&args.file, ui)?;
+    let mut site = Site::open(&args.file, ui)?;
+    site.allow_expired(args.allow_expired);
     let cache = cache()?;
     let before = site.read_lock()?;
     let after = site.make_lock(&cache, before.as_ref(), ui)?;
     let changes = before.as_ref().map(|before| before.changes(&after)).unwrap_or_default();
-    // Another request can lead to the same packages, and a build looks at both.
+    // Another request can lead to the same packages, and a build looks at both; a mirror may move again, or stand still.
     let mut refused = scripts::refused((&site, &after), &cache, ui)?;
-    let same =
-        before.as_ref().is_some_and(|before| changes.is_empty() && requests(before) == requests(&after));
+    let same = before.as_ref().is_some_and(|before| {
+        let expired = |lock: &Lock| lock.stands_still().is_some();
+        changes.is_empty() && requests(before) == requests(&after) && expired(before) == expired(&after)
+    });
+    if let Some(warning) = after.stands_still() {
+        ui.warn(warning);
+    }
     if ui.json() {
         ui.print_json(&changes)?;
     } else {

@@ -55,11 +55,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
             site.lock_path.display()
         );
     };
+    if let Some(warning) = lock.stands_still() {
+        ui.warn(warning);
+    }
     let prepared = Prepared::new((&site, ui), &lock, &args.nodes)?;
     prepared.say_founding(&site, ui);
     let plan = prepared.plan(&cache, &args.output, args.fresh)?;
     if ui.json() {
-        return Ok(ui.print_json(&document(&plan))?);
+        return Ok(ui.print_json(&document(&plan, &prepared))?);
     }
     for root in plan.roots.iter() {
         print_root(root, ui)?;
@@ -118,7 +121,7 @@ fn print_root(root: &RootPlan, ui: &Ui) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn document(plan: &Plan) -> Value {
+fn document(plan: &Plan, prepared: &Prepared<'_>) -> Value {
     let roots: Vec<Value> = plan
         .roots
         .iter()
@@ -144,7 +147,7 @@ fn document(plan: &Plan) -> Value {
                 Action::Keep => ("keep", None),
                 Action::Build { changed } => ("build", Some(changed)),
             };
-            json!({"name": node.node.name, "root": node.node.root, "action": action, "changed": changed, "inputs": node.node.inputs})
+            json!({"name": node.node.name, "root": node.node.root, "action": action, "changed": changed, "inputs": prepared.told(&node.node)})
         })
         .collect();
     json!({"roots": roots, "nodes": nodes})

@@ -81,13 +81,18 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<()> {
     }
     site.say_founding(&made.iter().map(|(node, _)| *node).collect::<Vec<_>>(), &vault, ui);
     let output = Output::open(&args.output, &site.node_names())?;
+    if made.iter().any(|(_, seed)| seed.is_private())
+        && let Some(warning) = output.open_to_all()?
+    {
+        ui.warn(warning);
+    }
     let mut files = BTreeMap::new();
     for (node, seed) in &made {
         let target = match args.target {
             For::Kiln => Target::Kiln,
             For::Stock => Target::Stock,
         };
-        let seeding = Seeding { cluster: &site.cluster, node, seed, target, time };
+        let seeding = Seeding { cluster: &site.cluster, node, seed, target, vault: &*vault, time };
         let written = seeds::write(&seeding, &output)
             .with_context(|| format!("node {}: no seed was written", node.name))?;
         let bytes = written.values().map(|file| file.size).sum();

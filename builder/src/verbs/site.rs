@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Name of the lock, beside the cluster file.
-const LOCK_NAME: &str = "kiln.lock";
+pub(super) const LOCK_NAME: &str = "kiln.lock";
 /// The host's apt configuration.
 const APT: &str = "/etc/apt";
 
@@ -37,6 +37,8 @@ pub struct Site {
     pub lock_path: PathBuf,
     /// The server that is to begin the cluster anew.
     found: bool,
+    /// Mirrors that stand still are taken.
+    allow_expired: bool,
     folder: PathBuf,
     /// Where keys of users are published.
     sources: BTreeSet<String>,
@@ -53,6 +55,7 @@ impl Site {
             cluster: loaded.cluster,
             lock_path: folder.join(LOCK_NAME),
             found: false,
+            allow_expired: false,
             folder,
             sources,
         };
@@ -79,6 +82,11 @@ impl Site {
             ),
         }
         Ok(())
+    }
+
+    /// `--allow-expired`: releases of mirrors that stand still are taken.
+    pub fn allow_expired(&mut self, allowed: bool) {
+        self.allow_expired = allowed;
     }
 
     /// What these nodes' seeds say about the beginning of the cluster, in words for who builds them.
@@ -181,6 +189,7 @@ impl Site {
         let host: Vec<&Path> = HOST_KEYRINGS.iter().map(Path::new).collect();
         let mirrors = self.mirrors()?;
         let request = LockRequest {
+            allow_expired: self.allow_expired,
             suite: self.cluster.base.suite.as_str(),
             components,
             roots: &roots,

@@ -39,6 +39,7 @@ fn fetched(cache: &Path, name: &str) -> Result<PathBuf, String> {
         RootRequest { architecture: "amd64".to_owned(), names, exclude: Vec::new(), base: Base::Essential };
     let keyrings = HOST_KEYRINGS.map(Path::new);
     let request = LockRequest {
+        allow_expired: false,
         suite: "trixie",
         components: &["main"],
         roots: &[root],

@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 /// Longer paths are of no use to anybody, and a hostile volume could make them take all memory.
 const PATH_MAX: usize = 4096;
-/// A directory entry has 32 bytes, its path up to [`PATH_MAX`]: all paths together may take this many.
+/// A directory entry has 32 bytes, its path up to [`PATH_MAX`]: all entries together may take this many in memory.
 const PATHS_MAX: usize = 64 << 20;
+/// Bytes that an entry takes beside its path.
+const ENTRY_COST: usize = 256;
 /// Bytes of the allocation table that are read at once.
 const WINDOW: u64 = 64 << 10;
 
@@ -300,7 +302,7 @@ impl Reader<'_> {
         if matches!(name, "" | "." | "..") || name.contains(['/', '\0']) || path.len() > PATH_MAX {
             return Err(damaged(&path, "its name is impossible"));
         }
-        self.paths += path.len();
+        self.paths += ENTRY_COST + path.len();
         if self.paths > PATHS_MAX {
             return Err(damaged(&path, "the paths of the volume take too much memory"));
         }

@@ -16,7 +16,7 @@ fn text(more: &str) -> String {
 }
 
 fn open(in_release: &[u8], keyring: &Keyring) -> Result<Release, Error> {
-    Release::open(in_release, Expected { suite: "trixie", keyring, now: NOW })
+    Release::open(in_release, Expected { suite: "trixie", keyring, now: NOW, expired: false })
 }
 
 fn message(in_release: &[u8], keyring: &Keyring) -> String {
@@ -99,7 +99,7 @@ fn keys_and_signatures_end() {
     let key = format!("{} (Test key 1 <test@example.org>)", signer.fingerprint());
     let ended = "the signature by KEY does not count any more: it ended on 2023-11-14T23:13:20Z";
     assert_eq!(message(&in_release, &keyring_of(&signer)), ended.replace("KEY", &key));
-    let expected = Expected { suite: "trixie", keyring: &keyring_of(&signer), now: NOW - 1 };
+    let expected = Expected { suite: "trixie", keyring: &keyring_of(&signer), now: NOW - 1, expired: false };
     assert!(Release::open(&in_release, expected).is_ok(), "a second before it still counts");
 
     let signer = Signer::new(1);
@@ -158,14 +158,15 @@ fn dates_and_suite() {
     assert_eq!(
         message(&sign(&text("Valid-Until: Tue, 14 Nov 2023 23:13:19 UTC\n")), &keyring),
         "it was valid until 2023-11-14T23:13:19Z, and now it is 2023-11-14T23:13:20Z; \
-         the mirror is stale, or the clock of this machine is wrong"
+         the mirror is stale, or the clock of this machine is wrong; where it is meant to stand still, \
+         `kiln lock --allow-expired` takes it"
     );
     assert!(open(&sign(&text("Valid-Until: Tue, 14 Nov 2023 23:13:20 UTC\n")), &keyring).is_ok());
     assert_eq!(
         message(&sign(&text("").replace("14 Nov 2023 22", "14 Nov 2024 22").replace("Tue", "Thu")), &keyring),
         "it is dated 2024-11-14T22:13:20Z, and now it is 2023-11-14T23:13:20Z: the clock of this machine is wrong"
     );
-    let expected = |suite| Expected { suite, keyring: &keyring, now: NOW };
+    let expected = |suite| Expected { suite, keyring: &keyring, now: NOW, expired: false };
     let in_release = sign(&text(""));
     assert!(Release::open(&in_release, expected("stable")).is_ok());
     assert_eq!(
@@ -213,5 +214,27 @@ proptest! {
     fn any_bytes(bytes: Vec<u8>) {
         assert!(open(&bytes, &Keyring::default()).is_err());
         let _ = Keyring::parse(&bytes, Trust::All);
+    }
+}
+
+/// What the OpenPGP library would take minutes over it does not see.
+#[test]
+fn what_is_longer_than_any_release_is_not_looked_at() {
+    let (begin, hash) = ("-----BEGIN PGP SIGNED MESSAGE-----\n", "Hash: SHA256\n");
+    let end = "-----BEGIN PGP SIGNATURE-----\n\nAAAA\n=AAAA\n-----END PGP SIGNATURE-----\n";
+    let lines = |line: &str, count: usize| line.repeat(count);
+    for (file, words) in [
+        (format!("{begin}{hash}\n{}{end}", lines("a\n", 50_000)), "it has too many lines, or too long ones"),
+        (format!("{begin}{hash}\n{}{end}", lines("\r", 50_000)), "it has too many lines, or too long ones"),
+        (format!("{begin}{hash}\n{}\n{end}", lines("a", 5000)), "it has too many lines, or too long ones"),
+        (format!("{begin}{}\na\n{end}", lines(hash, 9)), "it has too many headers"),
+        (format!("{begin}{hash}\na\n{end}{}", lines("AAAA\n", 7000)), "its signatures are too long"),
+        (format!("{begin}{hash}\na\n"), "it has no signature"),
+        (lines("a\n", 10), "it does not begin as one"),
+    ] {
+        let fault = open(file.as_bytes(), &Keyring::default()).unwrap_err().to_string();
+        assert!(fault.starts_with(&format!("it is no signed release file ({words})")), "{fault}");
+        let fault = Release::open_untrusted(file.as_bytes()).unwrap_err().to_string();
+        assert!(fault.contains(words), "{fault}");
     }
 }

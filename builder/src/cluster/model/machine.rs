@@ -3,6 +3,7 @@
 use crate::cluster::settings::Secret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What a node's system is told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,8 +93,8 @@ pub struct OwnFile {
 /// What is in a file.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Content {
-    /// This text.
-    Text(String),
+    /// This text, which nodes share.
+    Text(Arc<str>),
     /// A secret.
     Secret(Secret),
 }

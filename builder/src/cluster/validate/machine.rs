@@ -307,7 +307,7 @@ impl Check<'_> {
                 );
             }
             (Some(raw), None) => match &raw.0.value {
-                Value::Text(text) => Content::Text(text.clone()),
+                Value::Text(text) => Content::Text(text.as_str().into()),
                 Value::Map(_) => {
                     let mut reading = Reading {
                         faults: self.faults,
@@ -332,7 +332,7 @@ impl Check<'_> {
                     _ => Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes"))),
                 });
                 match read {
-                    Ok(text) => Content::Text(text),
+                    Ok(text) => Content::Text(text.into()),
                     Err(error) => {
                         let message = format!("{}: {error}", place.display());
                         let fault = Fault::error("files", &source.span, message).label("this file");

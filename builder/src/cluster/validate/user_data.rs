@@ -10,6 +10,7 @@ use crate::cluster::user_data::{
     Content, MAX_BYTES, NotYaml, OTHERS, PACKAGES, UserData, Yaml, parse, read_keys,
 };
 use crate::diag::{Fault, Span, nearest};
+use std::sync::Arc;
 
 pub(super) use around::{Around, accounts, groups, placed};
 
@@ -66,7 +67,7 @@ const FORMS: [&str; 5] =
 
 impl Check<'_> {
     /// The file, read. A folder that is not looked at has none.
-    pub(super) fn user_data(&mut self, text: Option<&Text>) -> Option<UserData> {
+    pub(super) fn user_data(&mut self, text: Option<&Text>) -> Option<Arc<UserData>> {
         let text = text?;
         let path = self.path(text, "user-data", PathIs::File)?;
         let mut fail = |message: String, help: &str| {
@@ -131,7 +132,7 @@ impl Check<'_> {
                 return None;
             }
         };
-        Some(UserData { path, content })
+        Some(Arc::new(UserData { path, content }))
     }
 
     fn keys(&mut self, entries: &[(Yaml, Yaml)], text: &Text, path: &str) {

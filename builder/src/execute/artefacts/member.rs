@@ -3,15 +3,21 @@
 use super::{Error, Placing};
 use crate::cache;
 use crate::lock::{self, Url};
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
+use std::rc::Rc;
 use tar::EntryType;
 
 /// The most bytes that an archive may unpack to: 8 GiB.
 const MOST: u64 = 8 << 30;
 /// Memory that xz may take: its largest preset wants 65 MiB.
-const MEMORY: u64 = 256 << 20;
+const MEMORY: u64 = 128 << 20;
+/// The most bytes of the headers of a file, its name among them.
+const MOST_HEADER: u64 = 32 << 10;
+/// Longer names are of no file that was meant.
+const LONGEST: usize = 4096;
 /// Names that an error lists.
 const LISTED: usize = 5;
 /// Names that are looked through for those.
@@ -53,9 +59,13 @@ pub(super) fn unpacked(
 fn copy(url: &str, archive: &Path, (member, target): (&str, &mut File)) -> io::Result<Option<Vec<String>>> {
     let plain = |name: &str| name.trim_start_matches("./").to_owned();
     let (wanted, mut names) = (plain(member), Vec::new());
-    let mut archive = tar::Archive::new(reader(url, archive)?.take(MOST));
+    let left = Rc::new(Cell::new(MOST_HEADER));
+    let metered = Metered { archive: reader(url, archive)?.take(MOST), left: Rc::clone(&left) };
+    let mut archive = tar::Archive::new(metered);
     for entry in archive.entries()? {
         let mut entry = entry?;
+        // What is passed over, and the next header.
+        left.set(entry.header().entry_size()?.saturating_add(MOST_HEADER));
         let name = plain(&String::from_utf8_lossy(&entry.path_bytes()));
         let kind = entry.header().entry_type();
         if !matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse) {
@@ -65,14 +75,32 @@ fn copy(url: &str, archive: &Path, (member, target): (&str, &mut File)) -> io::R
             let size = entry.size();
             return match io::copy(&mut entry, target)? {
                 copied if copied == size => Ok(None),
-                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Err(ErrorKind::UnexpectedEof.into()),
             };
         }
-        if names.len() < LOOKED_AT {
+        if names.len() < LOOKED_AT && name.len() <= LONGEST {
             names.push(name);
         }
     }
     Ok(Some(names))
+}
+
+/// An archive of which only so much is read as the files in it account for: a long name is read into memory whole.
+struct Metered<R> {
+    archive: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buf.len());
+        if most == 0 && !buf.is_empty() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a name in it is too long"));
+        }
+        let read = self.archive.read(&mut buf[..most])?;
+        self.left.set(self.left.get() - read as u64);
+        Ok(read)
+    }
 }
 
 /// The archive, decompressed by the ending of its address.

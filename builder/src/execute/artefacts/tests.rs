@@ -343,3 +343,20 @@ fn what_the_cache_has_lost_is_told() {
     let fault = place(&mut Tree::new(), &artefact(locked, None), &scene.placing()).unwrap_err();
     assert_eq!(fault.to_string(), "the artefact k3s is not in the cache any more: build again");
 }
+
+/// A name that is as long as memory, in an archive of a few kilobytes.
+#[test]
+fn an_archive_with_a_name_without_end() {
+    let scene = scene();
+    let mut header = tar::Header::new_gnu();
+    header.set_path("././@LongLink").unwrap();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(1 << 30);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let archive = [&header.as_bytes()[..], &vec![b'a'; 64 << 20]].concat();
+    let locked = kept(&scene.cache, "https://h/a.tgz", &packed("tgz", &archive));
+    let artefact = artefact(locked, Some("tool"));
+    let fault = place(&mut Tree::new(), &artefact, &scene.placing()).unwrap_err().to_string();
+    assert!(fault.contains("a name in it is too long"), "{fault}");
+}

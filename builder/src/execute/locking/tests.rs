@@ -91,6 +91,7 @@ struct Scene {
     folder: tempfile::TempDir,
     cache: Cache,
     keyring: PathBuf,
+    allow_expired: bool,
 }
 
 fn scene() -> Scene {
@@ -98,7 +99,7 @@ fn scene() -> Scene {
     let cache = Cache::open(&folder.path().join("cache")).unwrap();
     let keyring = folder.path().join("keyring.gpg");
     fs::write(&keyring, Signer::new(1).keyring()).unwrap();
-    Scene { folder, cache, keyring }
+    Scene { folder, cache, keyring, allow_expired: false }
 }
 
 fn root(names: &[&str]) -> RootRequest {
@@ -132,6 +133,7 @@ impl Scene {
         roots: &[RootRequest],
     ) -> Result<Lock, String> {
         let request = LockRequest {
+            allow_expired: self.allow_expired,
             suite: "trixie",
             components: &["main"],
             roots,
@@ -172,6 +174,7 @@ fn locked_fetched_and_then_offline() {
         name: (*name).to_owned(),
         date: "2023-11-14T22:13:20Z".to_owned(),
         in_release: Sha256::of(&server.bytes(&format!("{archive}/dists/{name}/InRelease"))),
+        expired: None,
     };
     assert_eq!(lock.suites, suites().iter().map(suite).collect::<Vec<_>>());
     assert_eq!((lock.source_date, lock.roots.len()), (MADE, 1));
@@ -230,12 +233,78 @@ fn a_stale_mirror_is_passed_over() {
         scene.lock(&mirrors(&both(&stale)), &roots).unwrap_err(),
         format!(
             "cannot get the release file of trixie-security: {}: it was valid until 2023-11-14T22:20:00Z, and now it is \
-             2023-11-14T23:13:20Z; the mirror is stale, or the clock of this machine is wrong",
+             2023-11-14T23:13:20Z; the mirror is stale, or the clock of this machine is wrong; where it is meant to stand \
+             still, `kiln lock --allow-expired` takes it",
             stale.at(path)
         )
     );
     let lock = scene.lock(&mirrors(&[both(&stale), both(&good)].concat()), &roots).unwrap();
     assert_eq!(lock.roots[0].packages.len(), 4);
+}
+
+/// By the user's word alone, and written down; a mirror that moves comes first all the same.
+#[test]
+fn a_mirror_that_stands_still() {
+    let (mut scene, stale, good) = (scene(), Server::new(), Server::new());
+    let signer = Signer::new(1);
+    publish(&stale, &signer);
+    publish(&good, &signer);
+    let path = "debian-security/dists/trixie-security/InRelease";
+    let release = String::from_utf8(stale.bytes(path)).unwrap();
+    let text = release.split("\n\n").nth(1).unwrap().split("\n-----").next().unwrap();
+    let old = text.replacen("SHA256:", "Valid-Until: Tue, 14 Nov 2023 22:20:00 UTC\nSHA256:", 1);
+    stale.put(path, signer.sign(&format!("{old}\n"), Manner::default()));
+    let roots = [root(&["tool"])];
+    scene.allow_expired = true;
+    let lock = scene.lock(&mirrors(&both(&stale)), &roots).unwrap();
+    assert_eq!(lock.suites[2].expired.as_deref(), Some("2023-11-14T22:20:00Z"));
+    assert_eq!(
+        lock.stands_still().unwrap(),
+        "the lock is made from a mirror that stands still, as `kiln lock --allow-expired` says: trixie-security (valid until \
+         2023-11-14T22:20:00Z); security updates since then are not in it"
+    );
+    let text = lock.render().unwrap();
+    assert_eq!(Lock::parse(&text, Path::new("kiln.lock")).unwrap(), lock);
+    // Nor does a newer lock stand in the way: whoever steps back says so.
+    let mut newer = lock.clone();
+    newer.suites[0].date = "2024-01-01T00:00:00Z".to_owned();
+    assert_eq!(scene.lock_after(Some(&newer), &mirrors(&both(&stale)), &roots).unwrap(), lock);
+    let lock = scene.lock(&mirrors(&[both(&stale), both(&good)].concat()), &roots).unwrap();
+    assert_eq!((lock.suites[2].expired.clone(), lock.stands_still()), (None, None));
+    // A wrong key is no question of time.
+    publish(&stale, &Signer::new(2));
+    assert!(scene.lock(&mirrors(&both(&stale)), &roots).unwrap_err().contains("it is signed by"));
+}
+
+/// Indices that unpack to much are left, whatever their release says of them.
+#[test]
+fn an_index_that_unpacks_to_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&folder.path().join("cache")).unwrap();
+    let packed = folder.path().join("Packages.xz");
+    let mut encoder = liblzma::write::XzEncoder::new(fs::File::create(&packed).unwrap(), 0);
+    let zeros = vec![b'\n'; 1 << 20];
+    (0..160).for_each(|_| std::io::Write::write_all(&mut encoder, &zeros).unwrap());
+    encoder.finish().unwrap();
+    for size in [None, Some(1 << 40)] {
+        let content = size.map(|size| super::Listed { size, sha256: Sha256::of(b"") });
+        let fault = super::read_index(&packed, content, &cache).unwrap().unwrap_err();
+        assert_eq!(fault, "it decompresses to more than 134217728 bytes");
+    }
+    // A dictionary of 1.5 GiB, which a stream may ask for in twelve bytes.
+    let mut wants = xz("Package: x\n");
+    let mut options = liblzma::stream::LzmaOptions::new_preset(6).unwrap();
+    options.dict_size(1536 << 20);
+    let mut filters = liblzma::stream::Filters::new();
+    filters.lzma2(&options);
+    if let Ok(stream) = liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::None) {
+        let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+        std::io::Write::write_all(&mut encoder, b"Package: x\n").unwrap();
+        wants = encoder.finish().unwrap();
+    }
+    fs::write(&packed, &wants).unwrap();
+    let fault = super::read_index(&packed, None, &cache).unwrap().unwrap_err();
+    assert!(fault.starts_with("it does not decompress: "), "{fault}");
 }
 
 /// A release that is older than the one that the lock has is a stale mirror's, signed well as it is.
@@ -251,7 +320,8 @@ fn no_way_back() {
         scene.lock_after(Some(&previous), &mirrors, &roots).unwrap_err(),
         format!(
             "cannot get the release file of trixie-security: {}: it is of 2023-11-14T22:13:20Z, and the lock was made \
-             from the one of 2023-11-14T22:13:21Z; the mirror is stale",
+             from the one of 2023-11-14T22:13:21Z; the mirror is stale; where it is meant to stand still, `kiln lock \
+             --allow-expired` takes it",
             server.at("debian-security/dists/trixie-security/InRelease")
         )
     );
@@ -338,6 +408,7 @@ fn keyrings_that_are_none() {
     );
     // Without a keyring at hand the archive's own is asked for; this archive has none.
     let request = LockRequest {
+        allow_expired: false,
         suite: "trixie",
         components: &["main"],
         roots: &[root(&[])],

@@ -1,6 +1,6 @@
 //! What in an output folder is Kiln's, so that nothing else is ever removed, replaced or written through.
 
-use super::{Error, STATE};
+use super::{Error, MANIFEST, STATE};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,8 +12,6 @@ pub(super) const NEW: &str = ".kiln-new.";
 /// How the name of a file begins that steps aside for a new one.
 pub(super) const OLD: &str = ".kiln-old.";
 
-/// Files that Kiln writes right below the folder.
-const TOP: &[&str] = &["manifest.json"];
 /// Folders below a node's own that Kiln writes to.
 const INNER: &[&str] = &["", "seed", "seed/kiln"];
 
@@ -37,7 +35,7 @@ pub(super) fn check(folder: &Path, nodes: &[&str]) -> Result<(), Error> {
             Err(fault) => return Err(Error::io(&path, fault)),
         }
     }
-    let manifest = folder.join(TOP[0]);
+    let manifest = folder.join(MANIFEST);
     match fs::read(&manifest) {
         Ok(bytes) if !is_manifest(&bytes) => Err(Error::NotOurs(manifest)),
         _ => Ok(()),

@@ -13,6 +13,9 @@ const TAIL_TYPE: u8 = 0xDE;
 /// `file_type` of a directory.
 const TYPE_DIRECTORY: u8 = 2;
 
+/// Bytes that a name takes beside itself.
+const NAME_COST: usize = 64;
+
 /// A name, its inode, and whether the entry says that this is a directory.
 #[derive(Debug)]
 pub(super) struct Name {
@@ -27,7 +30,8 @@ impl FileSystem {
         if found.inode.mode & mode::TYPE != mode::DIRECTORY {
             return Err(corrupt(found));
         }
-        let mut names = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
+        let mut counted = 0;
         let size = index(self.block_size);
         let mut block = vec![0; size];
         for piece in self.pieces(found, budget)? {
@@ -40,6 +44,10 @@ impl FileSystem {
                     return Err(corrupt(found));
                 }
                 take(&block, found, &mut names)?;
+                let fresh = &names[counted..];
+                let bytes: usize = fresh.iter().map(|name| NAME_COST + name.name.len()).sum();
+                budget.spend(0, bytes as u64, found.number)?;
+                counted = names.len();
             }
         }
         Ok(names)

@@ -12,6 +12,11 @@ use std::sync::Arc;
 /// Levels of an extent tree at most (ifork.rst, `eh_depth`).
 const MAX_DEPTH: u16 = 5;
 
+/// Bytes that one walk may keep of names, attributes and pieces of files: honest roots need a tenth.
+const KEPT_MAX: u64 = 160 << 20;
+/// Bytes that a piece takes.
+const PIECE_COST: u64 = 24;
+
 /// A run of a file's bytes; what lies between runs is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -50,8 +55,8 @@ impl Budget {
 impl FileSystem {
     /// A budget for one walk.
     pub(super) fn budget(&self) -> Budget {
-        // Paths and shared attributes can outgrow the blocks that hold them, but not by much.
-        Budget { blocks: self.stored.blocks, bytes: self.size.saturating_mul(32).saturating_add(64 << 20) }
+        // Paths and shared attributes can outgrow the blocks that hold them, and what they take in memory is more still.
+        Budget { blocks: self.stored.blocks, bytes: KEPT_MAX }
     }
 
     /// The runs of a file, in order, neighbours joined.
@@ -138,7 +143,7 @@ impl Walk<'_> {
             return Err(self.corrupt());
         }
         self.next = logical + len;
-        self.budget.spend(len, 0, self.found.number)?;
+        self.budget.spend(len, PIECE_COST, self.found.number)?;
         if !written {
             return Ok(());
         }

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Longer paths than this are no use to anyone and a burden to keep.
 const MAX_PATH: usize = 65535;
 
+/// Bytes that an entry takes in the tree and on the way to it, beside its path and attributes.
+const ENTRY_COST: usize = 256;
+
 /// A name in the tree, before its inode is read.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Named {
@@ -190,5 +193,6 @@ impl FileSystem {
 fn cost(path: &[u8], meta: Option<&Meta>) -> u64 {
     let xattrs =
         meta.map_or(0, |meta| meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum());
-    (path.len() + xattrs) as u64
+    let fixed = if path.is_empty() { 0 } else { ENTRY_COST };
+    (fixed + path.len() + xattrs) as u64
 }
