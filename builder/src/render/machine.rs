@@ -69,7 +69,7 @@ pub(super) fn files(node: &Node, system: &System, vault: &Arc<dyn Vault>) -> Res
         add(NTP, format!("[Time]\nNTP={}\n", machine.ntp.join(" ")));
     }
     // On a stock image cloud-init makes the locale.
-    if let Some(locale) = machine.locale.as_ref().filter(|_| target == Target::Kiln) {
+    if let Some(locale) = machine.locale.as_ref().filter(|_| system.target == Target::Kiln) {
         add(LOCALE, format!("LANG={locale}\n"));
     }
     if let Some(keyboard) = &machine.keyboard {
