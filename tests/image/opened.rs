@@ -133,5 +133,5 @@ fn paths_of_lines() {
     assert_eq!(of(r#"1 open("/etc/shadow", O_RDONLY <unfinished ...>"#), [Path::new("/etc/shadow")]);
     assert_eq!(of(r#"1 rename("a", "/b") = 0"#), [Path::new("/work/here/a"), Path::new("/b")]);
     assert_eq!(of(r#"1 execve("/bin/x", ["x", "y"], 0x7) = 0"#), [Path::new("/bin/x")]);
-    assert_eq!(of("1 <... openat resumed>) = 3</etc/passwd>"), [Path::new(""); 0]);
+    assert!(of("1 <... openat resumed>) = 3</etc/passwd>").is_empty());
 }
