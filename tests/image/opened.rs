@@ -124,14 +124,14 @@ fn a_build_opens_its_own_things_alone() {
 
 #[test]
 fn paths_of_lines() {
-    let of = |line| paths(line, Path::new("/work/here"));
+    let of = |line| paths(line, Path::new("/srv/here"));
     assert_eq!(
-        of(r#"1 openat(AT_FDCWD</work/here>, "a/../b", O_RDONLY) = 3</work/here/b>"#),
-        [Path::new("/work/here/b")]
+        of(r#"1 openat(AT_FDCWD</srv/here>, "a/../b", O_RDONLY) = 3</srv/here/b>"#),
+        [Path::new("/srv/here/b")]
     );
     assert_eq!(of(r#"1 unlinkat(5</tmp/x>, "y", 0) = 0"#), [Path::new("/tmp/x/y")]);
     assert_eq!(of(r#"1 open("/etc/shadow", O_RDONLY <unfinished ...>"#), [Path::new("/etc/shadow")]);
-    assert_eq!(of(r#"1 rename("a", "/b") = 0"#), [Path::new("/work/here/a"), Path::new("/b")]);
+    assert_eq!(of(r#"1 rename("a", "/b") = 0"#), [Path::new("/srv/here/a"), Path::new("/b")]);
     assert_eq!(of(r#"1 execve("/bin/x", ["x", "y"], 0x7) = 0"#), [Path::new("/bin/x")]);
     assert!(of("1 <... openat resumed>) = 3</etc/passwd>").is_empty());
 }
