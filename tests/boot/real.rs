@@ -116,7 +116,7 @@ fn pair(release: &Release, table: &mut Table) {
 /// Three servers, each flashed again in turn while the others run, and one alone.
 fn three(release: &Release, table: &mut Table) {
     let folder = folder();
-    let mut site =
+    let site =
         Site::built(release, "real-three", &["s1 server", "s2 server", "s3 server"]).plugged(folder.path());
     let all = ["s1", "s2", "s3"];
     let mut running: Vec<Option<Running>> = Vec::new();
@@ -127,8 +127,10 @@ fn three(release: &Release, table: &mut Table) {
     }
     ready(release, &site.nodes[0].1, table, ("three servers are Ready", &all));
     site.founded();
-    for at in 0..3 {
-        running[at].take().map(|mut machine| machine.kill().unwrap());
+    for (at, machine) in running.iter_mut().enumerate() {
+        if let Some(mut machine) = machine.take() {
+            machine.kill().unwrap();
+        }
         site.flash(at);
         let mut one = Started::new(&site, at);
         let other = &site.nodes[(at + 1) % 3].1;
@@ -140,7 +142,7 @@ fn three(release: &Release, table: &mut Table) {
             one.joins(table, "comes back after that", REJOIN);
         }
         ready(release, other, table, ("all three are Ready again", &all));
-        running[at] = Some(one.running);
+        *machine = Some(one.running);
     }
     for machine in running.iter_mut().flatten() {
         machine.kill().unwrap();

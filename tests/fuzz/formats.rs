@@ -111,7 +111,7 @@ fn gpt_image(sector_size: u32) -> Vec<u8> {
 }
 
 /// The sums of both headers and of the entries (UEFI 2.10, 5.3.2).
-fn gpt_sums(bytes: &mut Vec<u8>) {
+fn gpt_sums(bytes: &mut [u8]) {
     for at in [512, 4096] {
         let number = |bytes: &[u8], from: usize, len: usize| {
             let mut value = [0; 8];
@@ -201,7 +201,7 @@ fn package() -> Vec<u8> {
     for (name, content) in
         [("debian-binary", b"2.0\n".to_vec()), ("control.tar", tarball()), ("data.tar", tarball())]
     {
-        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).unwrap();
+        writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, content.len()).unwrap();
         bytes.extend(&content);
         bytes.resize(bytes.len().next_multiple_of(2), b'\n');
     }
@@ -209,7 +209,7 @@ fn package() -> Vec<u8> {
 }
 
 /// Header sums of tar archives (pax, ustar interchange format): else no changed header is looked into.
-fn tar_sums(bytes: &mut Vec<u8>) {
+fn tar_sums(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512).filter(|block| block[257..].starts_with(b"ustar")) {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
@@ -242,12 +242,12 @@ pub(crate) fn targets() -> Vec<Target> {
     vec![
         target("ext4", vec![ext4_image()], nothing, ext4),
         target("fat", vec![fat_image()], nothing, fat),
-        target("gpt", vec![gpt_image(512), gpt_image(4096)], gpt_sums, gpt),
+        target("gpt", vec![gpt_image(512), gpt_image(4096)], |bytes| gpt_sums(bytes), gpt),
         target("cpio", vec![archive], nothing, cpio),
         target("qcow2", vec![disk], nothing, qcow2),
         target("uki", vec![pe()], nothing, uki),
         target("deb", vec![package()], nothing, deb),
-        target("deb-files", vec![tarball()], tar_sums, deb_index),
+        target("deb-files", vec![tarball()], |bytes| tar_sums(bytes), deb_index),
         target("elf", vec![own[..own.len().min(64 << 10)].to_vec()], nothing, elf),
     ]
 }
