@@ -185,7 +185,8 @@ fn fault_of(fault: &ureq::Error) -> Fault {
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
                 Fault::Unreachable("there is no way to it from here".to_owned())
             }
-            _ if text.contains("UnknownIssuer") => Fault::Lasting(
+            // The second is an authority of a trusted one's name with another key: one that was made anew.
+            _ if ["UnknownIssuer", "BadSignature"].iter().any(|reason| text.contains(reason)) => Fault::Lasting(
                 "its certificate is by an authority that this machine does not trust: add the authority to the machine's \
                  (update-ca-certificates), or name its file in SSL_CERT_FILE"
                     .to_owned(),
