@@ -257,6 +257,11 @@ impl Cache {
             // the partial download any more.
             let inode = file.metadata().map_err(|fault| Error::io("read", &path, fault))?.ino();
             if metadata(&path)?.is_some_and(|metadata| metadata.ino() == inode) {
+                // It may have come to its end between the look above and the lock: then this one is empty, and of no use.
+                if let Some(here) = self.get(sha256, size)? {
+                    remove(&path)?;
+                    return Ok(Claim::Here(here));
+                }
                 return Ok(Claim::Mine(Partial { file, path, target }));
             }
         }
