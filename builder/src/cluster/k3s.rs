@@ -43,26 +43,39 @@ pub(super) struct Flags {
 
 /// The table that is nearest to a release such as `v1.34.3+k3s1`, and whether it is that release's own.
 pub(super) fn flags(version: Option<&str>) -> (Flags, bool) {
-    static READ: LazyLock<Vec<(u32, BTreeMap<&str, Flag>)>> =
-        LazyLock::new(|| TABLES.iter().map(|(minor, text)| (*minor, read(text))).collect());
+    static READ: Read<BTreeMap<&str, Flag>> = LazyLock::new(|| tables(&TABLES, read));
     static NONE: BTreeMap<&str, Flag> = BTreeMap::new();
-    let wanted = version.and_then(minor);
-    let nearest = READ.iter().min_by_key(|(minor, _)| minor.abs_diff(wanted.unwrap_or(u32::MAX)));
-    let (minor, all) = nearest.map_or((0, &NONE), |(minor, all)| (*minor, all));
-    (Flags { minor, all }, wanted == Some(minor))
+    let (all, minor, own) = nearest((&READ, &NONE), version);
+    (Flags { minor, all }, own)
 }
 
 /// The kubelet's flags of the release that is nearest, its minor number, and whether that is the release's own.
 pub(super) fn kubelet_flags(version: Option<&str>) -> (&'static BTreeSet<&'static str>, u32, bool) {
-    static READ: LazyLock<Vec<(u32, BTreeSet<&str>)>> = LazyLock::new(|| {
-        let names = |text: &'static str| text.lines().filter(|line| !line.starts_with('#')).collect();
-        KUBELET.iter().map(|(minor, text)| (*minor, names(text))).collect()
-    });
+    static READ: Read<BTreeSet<&str>> = LazyLock::new(|| tables(&KUBELET, |text| lines(text).collect()));
     static NONE: BTreeSet<&str> = BTreeSet::new();
+    nearest((&READ, &NONE), version)
+}
+
+/// Tables by their minor numbers, once they were read.
+type Read<T> = LazyLock<Vec<(u32, T)>>;
+
+fn tables<T>(texts: &[(u32, &'static str)], read: impl Fn(&'static str) -> T) -> Vec<(u32, T)> {
+    texts.iter().map(|(minor, text)| (*minor, read(text))).collect()
+}
+
+/// Lines that are no comments.
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+fn nearest<T>(
+    (all, none): (&'static [(u32, T)], &'static T),
+    version: Option<&str>,
+) -> (&'static T, u32, bool) {
     let wanted = version.and_then(minor);
-    let nearest = READ.iter().min_by_key(|(minor, _)| minor.abs_diff(wanted.unwrap_or(u32::MAX)));
-    let (minor, all) = nearest.map_or((0, &NONE), |(minor, all)| (*minor, all));
-    (all, minor, wanted == Some(minor))
+    let nearest = all.iter().min_by_key(|(minor, _)| minor.abs_diff(wanted.unwrap_or(u32::MAX)));
+    let (minor, table) = nearest.map_or((0, none), |(minor, table)| (*minor, table));
+    (table, minor, wanted == Some(minor))
 }
 
 /// A span of time as Go's `time.ParseDuration` takes it: `1h30m`, `500ms`, `1us`; at most 292 years.
@@ -108,8 +121,7 @@ pub(super) fn minor(version: &str) -> Option<u32> {
 }
 
 fn read(text: &'static str) -> BTreeMap<&'static str, Flag> {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
+    lines(text)
         .filter_map(|line| {
             let mut words = line.split('\t');
             let (name, kind, command) = (words.next()?, words.next()?, words.next()?);

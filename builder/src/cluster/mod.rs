@@ -19,9 +19,9 @@ mod words;
 
 pub use model::{
     AUTO_FIRMWARE, Architecture, Artefact, Base, BondHash, BondMode, Bonding, Cluster, Content, DIRECTORIES,
-    DiskRule, DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, Keyboard, LacpRate, Link, LinkKind,
-    Location, Machine, Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route, Secrets,
-    SeedFile, SeedFolder, Suite, UnknownNode, User, Wifi, content_of, link_of,
+    DiskRule, DiskSlot, Disks, Distribution, Firmware, Fixed, Interface, Keyboard, LINKED, LacpRate, Link,
+    LinkKind, Location, Machine, Mirror, Mount, Network, Node, Overlay, OwnFile, Quoting, Role, Route,
+    Secrets, SeedFile, SeedFolder, Suite, UnknownNode, User, Wifi, behind_link, content_of, link_of,
 };
 pub use read::{Spanned, Text};
 

@@ -7,7 +7,9 @@ mod network;
 pub use super::file::{Architecture, Distribution, Role, Suite};
 pub use super::overlay::Quoting;
 pub use disks::{DiskRule, DiskSlot, Disks};
-pub use machine::{Content, DIRECTORIES, Keyboard, Machine, Mount, OwnFile, content_of, link_of};
+pub use machine::{
+    Content, DIRECTORIES, Keyboard, LINKED, Machine, Mount, OwnFile, behind_link, content_of, link_of,
+};
 pub use network::{
     BondHash, BondMode, Bonding, Fixed, Interface, LacpRate, Link, LinkKind, Network, Route, Wifi,
 };

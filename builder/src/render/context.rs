@@ -251,9 +251,8 @@ fn one_of_each(node: &Node) -> Vec<String> {
 }
 
 fn networks(node: &Node) -> Vec<String> {
-    let links = node.network.links.iter().flat_map(|link| &link.addresses);
     let mut all = Vec::new();
-    for address in node.network.fixed.iter().map(|fixed| &fixed.address).chain(links) {
+    for address in node.network.nets() {
         let net = address.trunc().to_string();
         if !all.contains(&net) {
             all.push(net);

@@ -2,7 +2,7 @@
 //! them has been started before cloud-init writes them.
 
 use super::{Error, File, Target, Vault};
-use crate::cluster::{Cluster, Content, Keyboard, Mount, Node, content_of, link_of};
+use crate::cluster::{Cluster, Content, Keyboard, Mount, Node, behind_link, content_of, link_of};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,14 +17,6 @@ const KEYBOARD_MADE: &str = "/etc/console-setup/cached_setup_terminal.sh";
 const NTP: &str = "/etc/systemd/timesyncd.conf.d/80-kiln-own.conf";
 /// cloud-init writes /etc/hosts anew from it at every boot.
 const HOSTS: &str = "/etc/cloud/templates/hosts.debian.tmpl";
-
-/// Folders of a Kiln image that are links into /var: systemd mounts at no link.
-const LINKS: [(&str, &str); 4] = [
-    ("/home/", "/var/home/"),
-    ("/srv/", "/var/srv/"),
-    ("/opt/", "/var/opt/"),
-    ("/usr/local/", "/var/usrlocal/"),
-];
 
 /// What the node's root is.
 pub(super) struct System {
@@ -44,10 +36,11 @@ impl System {
 
     /// The place as systemd must name it.
     fn place(&self, path: &str) -> String {
-        let moved =
-            LINKS.iter().find_map(|(link, to)| path.strip_prefix(link).map(|rest| format!("{to}{rest}")));
         let own = || link_of(path).filter(|link| self.links.contains(*link)).map(|_| content_of(path));
-        moved.or_else(own).filter(|_| self.target == Target::Kiln).unwrap_or_else(|| path.to_owned())
+        behind_link(path)
+            .or_else(own)
+            .filter(|_| self.target == Target::Kiln)
+            .unwrap_or_else(|| path.to_owned())
     }
 }
 

@@ -41,16 +41,25 @@ pub struct Keyboard {
     pub options: String,
 }
 
-/// Folders at the top of a Kiln image that are links into /var, and where they lead (`rootfs::seal`): a folder below them
-/// needs no link of its own.
-const LINKED: [(&str, &str); 3] = [("/home/", "/var/home/"), ("/opt/", "/var/opt/"), ("/srv/", "/var/srv/")];
+/// Folders of a Kiln image that are links into /var, and where they lead (`rootfs::seal`): a folder below them needs no link
+/// of its own.
+pub const LINKED: [(&str, &str); 4] = [
+    ("/home/", "/var/home/"),
+    ("/opt/", "/var/opt/"),
+    ("/srv/", "/var/srv/"),
+    ("/usr/local/", "/var/usrlocal/"),
+];
 /// Where folders of `directories` have their content.
 pub const DIRECTORIES: &str = "/var/directories";
 
 /// Where a folder of `directories` has its content on a Kiln image.
 pub fn content_of(directory: &str) -> String {
-    let linked = LINKED.iter().find_map(|(link, to)| Some(format!("{to}{}", directory.strip_prefix(link)?)));
-    linked.unwrap_or_else(|| format!("{DIRECTORIES}{directory}"))
+    behind_link(directory).unwrap_or_else(|| format!("{DIRECTORIES}{directory}"))
+}
+
+/// What a path behind one of those links is in truth; nothing where there is no link on its way.
+pub fn behind_link(path: &str) -> Option<String> {
+    LINKED.iter().find_map(|(link, to)| Some(format!("{to}{}", path.strip_prefix(link)?)))
 }
 
 /// The link at the top of a Kiln image's root that such a folder needs, without a slash, if it needs one.

@@ -153,15 +153,20 @@ impl Route {
 impl Network {
     /// All fixed addresses that others can reach, that of the node first.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let first = self.fixed.iter().map(|fixed| fixed.address.addr());
-        let all = self.links.iter().flat_map(|link| &link.addresses).map(IpNet::addr);
+        let first = self.fixed.as_ref().map(|fixed| fixed.address.addr());
         let mut found = Vec::new();
-        for address in first.chain(all.filter(|address| !crate::cluster::ip::is_link_local(*address))) {
-            if !found.contains(&address) {
+        for address in self.nets().map(IpNet::addr) {
+            let reached = Some(address) == first || !crate::cluster::ip::is_link_local(address);
+            if reached && !found.contains(&address) {
                 found.push(address);
             }
         }
         found
+    }
+    /// All fixed addresses with their prefixes, that of the node first; some may be there twice.
+    pub fn nets(&self) -> impl Iterator<Item = &IpNet> {
+        let links = self.links.iter().flat_map(|link| &link.addresses);
+        self.fixed.iter().map(|fixed| &fixed.address).chain(links)
     }
     /// The names and patterns of its interfaces; hardware addresses tell none.
     pub fn names(&self) -> Vec<String> {

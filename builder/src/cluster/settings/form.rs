@@ -85,8 +85,6 @@ impl Form {
     pub(crate) fn check(self, text: &str) -> Result<(), String> {
         let owned = |result: Result<(), &str>| result.map_err(str::to_owned);
         match self {
-            // Go's numbers end at 292 years.
-            Self::Duration if duration(text).is_ok() && !is_duration(text) => owned(Err("it is too long")),
             Self::Duration => owned(duration(text)),
             Self::Timespan => owned(calendar::timespan(text)),
             Self::Schedule => owned(calendar::schedule(text)),
@@ -139,7 +137,8 @@ fn duration(text: &str) -> Result<(), &'static str> {
             _ => return Err("a unit of it is none of `ms`, `s`, `m` and `h`"),
         };
     }
-    Ok(())
+    // Go's numbers end at 292 years.
+    if is_duration(text) { Ok(()) } else { Err("it is too long") }
 }
 
 /// An amount that is not negative (Kubernetes 1.34, apimachinery/pkg/api/resource, `ParseQuantity`).
@@ -169,7 +168,8 @@ pub(crate) fn quantity(text: &str) -> Result<(), &'static str> {
 
 /// Is the amount nothing?
 pub(crate) fn is_zero(quantity: &str) -> bool {
-    let number = quantity.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    let number = quantity.strip_prefix('+').unwrap_or(quantity);
+    let number = number.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
     number.bytes().all(|byte| matches!(byte, b'0' | b'.'))
 }
 

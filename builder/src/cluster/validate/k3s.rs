@@ -108,13 +108,15 @@ fn fault(
         (Kind::Switch, _) => (false, "`true` or `false`"),
         (Kind::Number, SettingValue::Integer(_)) => (true, ""),
         (Kind::Number, SettingValue::Text(text)) => (text.parse::<i64>().is_ok(), "a whole number"),
-        (Kind::Duration, SettingValue::Text(text)) => {
-            (is_duration(text), "a span of time as Go writes it, such as `5m` or `1h30m`")
-        }
-        (Kind::Duration, SettingValue::Secret(_)) => (true, ""),
-        (Kind::Duration, SettingValue::Integer(0)) => (true, ""),
-        (Kind::Duration, _) => (false, "a span of time as Go writes it, such as `5m` or `1h30m`"),
         (Kind::Number, _) => (false, "a whole number"),
+        (Kind::Duration, value) => {
+            let fits = match value {
+                SettingValue::Text(text) => is_duration(text),
+                SettingValue::Secret(_) | SettingValue::Integer(0) => true,
+                _ => false,
+            };
+            (fits, "a span of time as Go writes it, such as `5m` or `1h30m`")
+        }
         (Kind::List, SettingValue::List(items)) => {
             (items.iter().all(|item| scalar(&item.value)), "a list of texts")
         }

@@ -37,13 +37,14 @@ impl Check<'_> {
     ) -> BTreeMap<String, String> {
         let mut kept = BTreeMap::new();
         for (key, (span, value)) in labels.into_iter().flatten() {
-            if let Err((message, help)) = own_label(key, &value.value) {
-                let (place, label) = match (qualified(key), label_value(&value.value)) {
-                    (Ok(()), Err(_)) => (&value.span, "here"),
-                    (Ok(()), Ok(())) => (span, "refused by Kubernetes"),
-                    _ => (span, "here"),
+            if let Err(refused) = own_label(key, &value.value) {
+                let (place, label) = match refused.what {
+                    Part::Key => (span, "here"),
+                    Part::Value => (&value.span, "here"),
+                    Part::Both => (span, "refused by Kubernetes"),
                 };
-                self.faults.push(Fault::error("label", place, message).label(label).help(help));
+                self.faults
+                    .push(Fault::error("label", place, refused.message).label(label).help(refused.help));
                 continue;
             }
             kept.insert(key.clone(), value.value.clone());
@@ -52,22 +53,44 @@ impl Check<'_> {
     }
 }
 
+/// Which part of a label is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its key is none.
+    Key,
+    /// Its value is none.
+    Value,
+    /// It is a label, and not a node's to give.
+    Both,
+}
+
+/// Why a node can't have a label, and what to do.
+#[derive(Debug)]
+pub(super) struct Refused {
+    what: Part,
+    pub(super) message: String,
+    pub(super) help: &'static str,
+}
+
 /// A label that a node may give itself (Kubernetes 1.34, cmd/kubelet/app/options: "unknown 'kubernetes.io' or 'k8s.io' labels";
 /// staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go); else why not, and what to do.
-pub(super) fn own_label(key: &str, value: &str) -> Result<(), (String, &'static str)> {
+pub(super) fn own_label(key: &str, value: &str) -> Result<(), Refused> {
     const WRITE: &str = "write such as `example.com/tier: storage`: letters and digits, inside also `-`, `_` and `.`, \
                          at most 63 of them";
-    qualified(key).map_err(|reason| (format!("{key:?} is not the key of a label: {reason}"), WRITE))?;
+    let refused = |what, message| Refused { what, message, help: WRITE };
+    qualified(key)
+        .map_err(|reason| refused(Part::Key, format!("{key:?} is not the key of a label: {reason}")))?;
     label_value(value)
-        .map_err(|reason| (format!("{value:?} is not the value of a label: {reason}"), WRITE))?;
+        .map_err(|reason| refused(Part::Value, format!("{value:?} is not the value of a label: {reason}")))?;
     let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
     let within =
         |names: &[&str]| names.iter().any(|name| prefix == *name || prefix.ends_with(&format!(".{name}")));
     if within(&RESTRICTED) && !within(&ALLOWED) && !OWN.contains(&key) {
-        return Err((
-            format!("no node may give itself the label `{key}`"),
-            "leave it out and set it from outside, `kubectl label node NAME ...`, or take a prefix of your own",
-        ));
+        return Err(Refused {
+            what: Part::Both,
+            message: format!("no node may give itself the label `{key}`"),
+            help: "leave it out and set it from outside, `kubectl label node NAME ...`, or take a prefix of your own",
+        });
     }
     Ok(())
 }

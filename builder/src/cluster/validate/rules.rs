@@ -12,6 +12,7 @@ mod kubelet;
 mod longhorn;
 mod metallb;
 mod nfs;
+mod pools;
 mod proxy;
 mod registries;
 mod services;

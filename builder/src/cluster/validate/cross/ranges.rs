@@ -41,8 +41,7 @@ impl Check<'_> {
         }
         let mut hosts = BTreeSet::new();
         for (at, node, _) in both.members() {
-            let links = node.network.links.iter().flat_map(|link| &link.addresses);
-            for address in node.network.fixed.iter().map(|fixed| &fixed.address).chain(links) {
+            for address in node.network.nets() {
                 let net = address.trunc();
                 // Nodes share networks: the first of each stands for all.
                 if ip::is_link_local(net.addr()) || !hosts.insert(net) {

@@ -1,17 +1,10 @@
 //! `cilium`: pools of addresses (Cilium 1.18: CiliumLoadBalancerIPPool's CRD, operator/pkg/lbipam).
 
+use super::pools::{self, Owner, Range};
 use super::{Told, field};
 use crate::cluster::settings::Setting;
 use crate::diag::Fault;
 use std::net::IpAddr;
-
-/// The addresses of a block, and where it is written.
-struct Range<'a> {
-    first: IpAddr,
-    last: IpAddr,
-    pool: &'a str,
-    place: &'a Setting,
-}
 
 pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     let mut ranges: Vec<Range<'_>> = Vec::new();
@@ -34,42 +27,27 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     }
     taken(told, &ranges, faults);
     // A pool that has a conflict gives out nothing.
-    ranges.sort_by_key(|range| (range.first, range.last));
-    for pair in ranges.windows(2) {
-        let [one, other] = pair else { continue };
-        if one.first.is_ipv4() == other.first.is_ipv4() && other.first <= one.last {
-            let message = format!("blocks of the pools `{}` and `{}` overlap", one.pool, other.pool);
-            let fault = Fault::error("cilium", &other.place.span, message).label("this");
-            faults.push(
-                fault.also(&one.place.span, "and this").help("let every address be in one block alone"),
-            );
-        }
-    }
+    let words = ("cilium", "blocks", "let every address be in one block alone");
+    pools::apart(&mut ranges, words, faults);
 }
 
 /// What is given out must be nobody's: a node's, its gateway's, the API's, pods' and services'.
 fn taken(told: &Told<'_>, ranges: &[Range<'_>], faults: &mut Vec<Fault>) {
     let setting = |overlay: &str, name: &str| told.node.overlay(overlay)?.settings.get(name)?.text();
-    let mut taken: Vec<(IpAddr, IpAddr, String)> = Vec::new();
-    for node in &told.cluster.nodes {
-        for address in node.network.addresses() {
-            taken.push((address, address, format!("the address of {}", node.name)));
-        }
-        let gateway = node.network.fixed.as_ref().and_then(|fixed| fixed.gateway);
-        taken.extend(gateway.map(|gateway| (gateway, gateway, format!("the gateway of {}", node.name))));
-    }
-    let vip = setting("kube-vip", "vip").and_then(|text| text.parse::<IpAddr>().ok());
-    taken.extend(vip.map(|vip| (vip, vip, "the virtual address of the API".to_owned())));
+    let said = |owner: &Owner<'_>| match owner {
+        Owner::Node(name) => format!("the address of {name}"),
+        Owner::Gateway(name) => format!("the gateway of {name}"),
+        Owner::Api => "the virtual address of the API".to_owned(),
+    };
+    let mut taken: Vec<(IpAddr, IpAddr, String)> =
+        pools::owned(told).iter().map(|(address, owner)| (*address, *address, said(owner))).collect();
     for (name, what) in [("pod_cidr", "the pods'"), ("service_cidr", "the services'")] {
         let nets = setting("k3s", name).map(crate::cluster::ip::networks).unwrap_or_default();
         taken
             .extend(nets.iter().map(|net| (net.network(), net.broadcast(), format!("{what} network {net}"))));
     }
     for range in ranges {
-        let meets = |(first, last, _): &&(IpAddr, IpAddr, String)| {
-            first.is_ipv4() == range.first.is_ipv4() && *first <= range.last && range.first <= *last
-        };
-        if let Some((.., what)) = taken.iter().find(meets) {
+        if let Some((.., what)) = taken.iter().find(|(first, last, _)| range.meets((*first, *last))) {
             let message = format!("a block of the pool `{}` has {what} in it", range.pool);
             let fault = Fault::error("cilium", &range.place.span, message).label("taken");
             faults.push(fault.help(

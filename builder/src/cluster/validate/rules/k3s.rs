@@ -32,8 +32,9 @@ pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
 /// `key=value`, as the kubelet registers with it.
 pub(super) fn label((text, span): (&str, &Span), faults: &mut Vec<Fault>) {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    if let Err((message, help)) = kubernetes::own_label(key, value) {
-        faults.push(Fault::error("label", span, message).label("the kubelet would not start").help(help));
+    if let Err(refused) = kubernetes::own_label(key, value) {
+        let fault = Fault::error("label", span, refused.message).label("the kubelet would not start");
+        faults.push(fault.help(refused.help));
     }
 }
 

@@ -1,24 +1,11 @@
 //! `metallb`: its pools (MetalLB 0.16: `internal/config`), and who else would give Services addresses.
 
 use super::Told;
+use super::pools::{self, Owner, Range};
 use crate::cluster::ip;
 use crate::cluster::settings::Setting;
 use crate::diag::Fault;
 use std::net::IpAddr;
-
-/// Addresses of a pool, and where they are written.
-struct Range<'a> {
-    first: IpAddr,
-    last: IpAddr,
-    pool: &'a str,
-    place: &'a Setting,
-}
-
-impl Range<'_> {
-    fn has(&self, address: IpAddr) -> bool {
-        self.first.is_ipv4() == address.is_ipv4() && self.first <= address && address <= self.last
-    }
-}
 
 pub(super) fn check(told: &Told<'_>, faults: &mut Vec<Fault>) {
     let ranges = ranges(told, faults);
@@ -73,40 +60,25 @@ fn ranges<'a>(told: &Told<'a>, faults: &mut Vec<Fault>) -> Vec<Range<'a>> {
             }
         }
     }
-    ranges.sort_by_key(|range| (range.first, range.last));
-    for pair in ranges.windows(2) {
-        let [one, other] = pair else { continue };
-        if one.first.is_ipv4() == other.first.is_ipv4() && other.first <= one.last {
-            let message = format!("addresses of the pools `{}` and `{}` overlap", one.pool, other.pool);
-            let fault = Fault::error("metallb", &other.place.span, message).label("this");
-            faults.push(
-                fault.also(&one.place.span, "and this").help("let every address be in one entry alone"),
-            );
-        }
-    }
+    let words = ("metallb", "addresses", "let every address be in one entry alone");
+    pools::apart(&mut ranges, words, faults);
     ranges
 }
 
 /// Addresses that somebody has already.
 fn taken(told: &Told<'_>, ranges: &[Range<'_>], faults: &mut Vec<Fault>) {
-    let nodes = told.cluster.nodes.iter().flat_map(|node| {
-        let fixed = node.network.fixed.iter().map(|fixed| fixed.address.addr());
-        let all =
-            fixed.chain(node.network.links.iter().flat_map(|link| &link.addresses).map(|net| net.addr()));
-        all.map(|address| (address, format!("node {}", node.name)))
-    });
-    let gateways = told.cluster.nodes.iter().filter_map(|node| node.network.fixed.as_ref()?.gateway);
-    let vip =
-        told.node.overlay("kube-vip").and_then(|overlay| overlay.settings.get("vip")?.text()?.parse().ok());
+    let said = |owner: &Owner<'_>| match owner {
+        Owner::Node(name) => format!("that of node {name}"),
+        Owner::Gateway(_) => "the gateway".to_owned(),
+        Owner::Api => "the virtual address of the API".to_owned(),
+    };
+    let mut others: Vec<(IpAddr, String)> =
+        pools::owned(told).iter().map(|(address, owner)| (*address, said(owner))).collect();
     let endpoint = told.cluster.endpoint.as_deref().and_then(|text| text.parse().ok());
-    let mut others: Vec<(IpAddr, String)> = nodes.collect();
-    others.extend(gateways.map(|address| (address, "the gateway".to_owned())));
-    others.extend(vip.map(|address| (address, "the virtual address of the API".to_owned())));
     others.extend(endpoint.map(|address| (address, "the cluster's endpoint".to_owned())));
     for range in ranges {
-        if let Some((address, who)) = others.iter().find(|(address, _)| range.has(*address)) {
-            let message = format!("the pool `{}` has {address}, which is that of {who}", range.pool);
-            let message = message.replace("that of the ", "the ");
+        if let Some((address, who)) = others.iter().find(|(address, _)| range.meets((*address, *address))) {
+            let message = format!("the pool `{}` has {address}, which is {who}", range.pool);
             let fault = Fault::error("metallb", &range.place.span, message).label("taken");
             faults.push(
                 fault.help("leave out addresses that somebody has: a Service would be given one of them"),
@@ -121,12 +93,12 @@ fn range(text: &str) -> Result<(IpAddr, IpAddr), &'static str> {
         let address =
             |text: &str| ip::address(text.trim()).map_err(|_| "what stands beside the `-` is no address");
         let (first, last) = (address(first)?, address(last)?);
-        return match () {
-            () if first.is_ipv4() != last.is_ipv4() => {
-                Err("from an IPv4 to an IPv6 address, or the other way round")
-            }
-            () if last < first => Err("the range ends ahead of its start"),
-            () => Ok((first, last)),
+        return if first.is_ipv4() != last.is_ipv4() {
+            Err("from an IPv4 to an IPv6 address, or the other way round")
+        } else if last < first {
+            Err("the range ends ahead of its start")
+        } else {
+            Ok((first, last))
         };
     }
     let net = ip::network(text).map_err(|_| "neither a network nor a range")?;

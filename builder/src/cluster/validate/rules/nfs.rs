@@ -1,18 +1,12 @@
 //! `nfs-server`: what exports(5) takes.
 
 use super::{Told, field};
+use crate::cluster::model::LINKED;
 use crate::cluster::settings::Setting;
 use crate::diag::{Fault, nearest};
 
 /// Folders of a Kiln image that can be exported: what else there is belongs to the system.
 const PLACES: [&str; 3] = ["/media/", "/mnt/", "/var/"];
-/// Links of a Kiln image, and what they lead to: a client of NFS 4 is shown the link, and finds nothing behind it.
-const LINKS: [(&str, &str); 4] = [
-    ("/home/", "/var/home/"),
-    ("/opt/", "/var/opt/"),
-    ("/srv/", "/var/srv/"),
-    ("/usr/local/", "/var/usrlocal/"),
-];
 /// Options of exports(5), nfs-utils 2.8; those with a value end in `=`.
 const OPTIONS: [&str; 39] = [
     "all_squash",
@@ -88,7 +82,8 @@ fn exported(told: &Told<'_>, path: &Setting, faults: &mut Vec<Fault>) {
     let mut fail = |message: String, help: String| {
         faults.push(Fault::error("nfs-server", &path.span, message).label("here").help(help));
     };
-    let link = LINKS.iter().find_map(|(link, to)| Some((*link, *to, text.strip_prefix(link)?)));
+    // A client of NFS 4 is shown the link, and finds nothing behind it.
+    let link = LINKED.iter().find_map(|(link, to)| Some((*link, *to, text.strip_prefix(link)?)));
     if let Some((link, to, rest)) = link {
         fail(
             format!("{text:?} lies behind a link, which clients of NFS 4 do not follow"),
