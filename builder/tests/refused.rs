@@ -2,6 +2,9 @@
 //! names the program or the schema that was read, with its version.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
 
+#[path = "refused/raw.rs"]
+mod raw;
+
 use kiln::cluster;
 use std::path::Path;
 
@@ -38,11 +41,17 @@ fn taken(k3s: &str, overlays: &[&str]) {
 
 /// None of these is, and what is said is in `tests/refused/<name>.snap`.
 fn refused(name: &str, overlays: &[&str]) {
+    let files = overlays.iter().map(|overlay| ((*overlay).to_owned(), cluster_file("", overlay)));
+    agreed(name, files);
+}
+
+/// None of these files is right; what is said of each is below its words in `tests/refused/<name>.snap`.
+fn agreed(name: &str, files: impl Iterator<Item = (String, String)>) {
     let mut table = String::new();
-    for overlay in overlays {
-        let found = errors(&cluster_file("", overlay));
-        assert!(!found.is_empty(), "this is taken: {overlay}");
-        table += &format!("{overlay}\n    {}\n", found.join("\n    "));
+    for (words, file) in files {
+        let found = errors(&file);
+        assert!(!found.is_empty(), "this is taken: {words}");
+        table += &format!("{words}\n    {}\n", found.join("\n    "));
     }
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("refused");
@@ -352,125 +361,6 @@ fn backups() {
     let torn = "`a` names the datastore of k3s by its path".to_owned();
     assert!(warnings("paths: [/var/lib/rancher/k3s/server/db/snapshots]").contains(&torn));
     assert!(!warnings("paths: [/var/lib/rancher/k3s/server/dbx]").contains(&torn));
-}
-
-/// Words that k3s hands on, and its own: Kubernetes 1.34.3 (cmd/kubelet/app/options, pkg/kubelet/logs, apimachinery's
-/// `Quantity::AsInt64` and `PortRange`), k3s v1.34.3+k3s1 (pkg/cli/cmds).
-#[test]
-fn flags() {
-    let of = |k3s: &str| cluster_file(&format!(", {k3s}"), "kubelet-limits");
-    let mut table = String::new();
-    for k3s in [
-        "kubelet_arguments: [max-podz=50]",
-        "kubelet_arguments: [--max-pods=1000]",
-        "kubelet_arguments: [max-pods 50]",
-        "agent: { kubelet-arg: [max-pods=1000] }",
-        "server: { kubelet-arg+: [\"eviction-soft=memory.available<10%,nodefs.avail<5%\"] }",
-        "kubelet_arguments: [image-gc-high-threshold=70]",
-        "kubelet_arguments: [\"system-reserved=foo=1,cpu=x\", container-log-max-size=10x]",
-        "kubelet_arguments: [\"register-with-taints=a=b:NoSched\", \"node-labels=node-role.kubernetes.io/worker=true\"]",
-        "server: { node-label: [\"node-role.kubernetes.io/worker=true\"] }",
-        "agent: { node-label: [\"a b=c\"], node-taint: [\"a=b:NoSched\"] }",
-        "server: { etcd-s3-timeout: 5 minutes, etcd-snapshot-reconcile-interval: 1d }",
-        "server: { service-node-port-range: x-y }",
-        "server: { secrets-encryption: maybe, etcd-snapshot-retention: five }",
-        "pod_cidr: [10.42.0.0/16, \"fd00:42::/56\"], service_cidr: [\"fd00:43::/112\", 10.43.0.0/16]",
-    ] {
-        let found = errors(&of(k3s));
-        assert!(!found.is_empty(), "this is taken: {k3s}");
-        table += &format!("{k3s}\n    {}\n", found.join("\n    "));
-    }
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("refused");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("flags", table));
-    for k3s in [
-        "server: { kube-controller-manager-arg+: [node-cidr-mask-size=22] }, kubelet_arguments: [max-pods=1000]",
-        "server: { etcd-snapshot-retention: \"5\", secrets-encryption: \"true\", etcd-s3-timeout: 1m30s }",
-        "agent: { node-label: [kubernetes.io/arch=amd64, a.example/b=c] }, kubelet_arguments: [v=2, \"feature-gates=A=true\"]",
-        "service_cidr: 10.128.0.0/9, server: { service-node-port-range: 20000+1000 }",
-        "kubelet_arguments: [\"eviction-soft=memory.available<10%\", \"eviction-soft-grace-period=memory.available=1m\"]",
-    ] {
-        assert_eq!(errors(&of(k3s)), Vec::<String>::new(), "{k3s}");
-    }
-}
-
-/// What two overlays, or an overlay and k3s' own flags, ask for at once.
-#[test]
-fn both_at_once() {
-    let mut table = String::new();
-    for (k3s, overlays) in [
-        (
-            "",
-            "{ name: kube-vip, vip: 192.168.86.100, services: true }\n  - { name: cilium, address_pools: [{ name: a, blocks: [{ cidr: 192.168.90.0/28 }] }] }",
-        ),
-        ("", "traefik\n  - ingress-nginx"),
-        (", server: { node-taint: [\"dedicated=x:NoSchedule\"] }", "cilium"),
-        (", kubelet_arguments: [\"register-with-taints=dedicated=x:NoSchedule\"]", "cilium"),
-        (", server: { disable-network-policy: false, disable-kube-proxy: false }", "cilium"),
-        (
-            ", agent: { private-registry: /etc/x.yaml, disable-default-registry-endpoint: false }",
-            "{ name: registry-mirrors, default_endpoint: false }",
-        ),
-        ("", "{ name: kube-vip, vip: 192.168.86.0 }"),
-        ("", "{ name: kube-vip, vip: \"fd00::100\" }"),
-        (
-            "",
-            "{ name: cilium, address_pools: [{ name: a, blocks: [{ cidr: 192.168.86.64/27 }, { cidr: 10.42.0.0/24 }] }] }",
-        ),
-        ("", "{ name: longhorn, version: 1.10.1, values: { persistence: { defaultClass: false } } }"),
-        ("", "{ name: ingress-nginx, values: { controller: { service: { nodePorts: { http: 80 } } } } }"),
-        (
-            "",
-            "{ name: registry-mirrors, mirrors: [{ registry: docker.io, endpoints: [\"https://a.b\"] }, { registry: docker.io, endpoints: [\"https://c.d\"] }] }",
-        ),
-    ] {
-        let found = errors(&cluster_file(k3s, overlays));
-        assert!(!found.is_empty(), "this is taken: {k3s} {overlays}");
-        table += &format!("{k3s} {overlays}\n    {}\n", found.join("\n    "));
-    }
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("refused");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("both-at-once", table));
-    taken(
-        "",
-        &[
-            "{ name: kube-vip, vip: 192.168.86.100 }\n  - { name: cilium, address_pools: [{ name: apps-v1.2, blocks: [{ cidr: 192.168.90.0/28 }] }] }",
-            "{ name: ingress-nginx }\n  - { name: traefik, http_port: 30081, https_port: 30444 }",
-            "{ name: flux, version: \">=2.7 <3\", repository: { url: \"https://a.example/x.git\" } }",
-        ],
-    );
-}
-
-/// Places that the system or Kiln writes.
-#[test]
-fn files_of_others() {
-    let file = |path: &str| {
-        format!(
-            "apiVersion: kiln/v1\ncluster:\n  name: home\n  files: [{{ path: {path}, content: a }}]\n  k3s: {{ version: v1.34.3+k3s1 }}\n\
-             users: [{{ name: ops, password_hash: $y$j9T$abc$def }}]\nnodes:\n{SERVER}"
-        )
-    };
-    for path in [
-        "/etc/rancher/k3s/config.yaml",
-        "/etc/passwd",
-        "/etc/hosts",
-        "/run/x",
-        "/etc/kiln/join.json",
-        "/var/lib/kiln/x",
-    ] {
-        let found = errors(&file(path));
-        assert!(
-            found.iter().any(|said| said.contains("is written by Kiln or by the system")),
-            "{path}: {found:?}"
-        );
-    }
-    for path in ["/etc/rancher/k3s/config.yaml.d/70-own.yaml", "/etc/hosts.allow", "/etc/app/run/x"] {
-        assert_eq!(errors(&file(path)), Vec::<String>::new(), "{path}");
-    }
 }
 
 /// MetalLB 0.16: internal/config (`ParseCIDR`, overlapping pools), and what nobody could reach.

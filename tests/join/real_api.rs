@@ -6,15 +6,15 @@
 //! `manifests.rs`: what is asked here is what Kubernetes makes of Kiln's objects, its record and its changes.
 
 use crate::manifests::{definition, map, namespace, once, secret, seed};
-use crate::rig::{Cluster, Node, Supervisor, port};
+use crate::rig::{Cluster, Node, Supervisor};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kiln_contract::manifest::{FOLDER, REPORT};
-use kiln_tests::succeed;
+use kiln_tests::{Ended, port, succeed};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
@@ -23,22 +23,12 @@ const REPOSITORIES: &str = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-sy
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/flux-system";
 const TLS: &str = "var/lib/rancher/k3s/server/tls";
 
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A server's folder, its seed, and the API that runs on it.
 struct Rig {
     node: Node,
     port: u16,
     programs: PathBuf,
-    running: Vec<Running>,
+    running: Vec<Ended>,
 }
 
 impl Rig {
@@ -103,7 +93,7 @@ impl Rig {
         let log = File::create(self.node.path(&format!("{program}.log"))).unwrap();
         let mut command = Command::new(self.programs.join(program));
         command.args(words).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.running.push(Running(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"))));
+        self.running.push(Ended(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"))));
     }
 
     /// Starts both, on what is kept of the last time.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,10 +21,7 @@ pub(crate) const PASSWORD: &str = "00112233445566778899aabbccddeeff";
 pub(crate) const USER_DATA: &str = "#cloud-config\nwrite_files: [{ content: agent-secret-93ab }]\n";
 pub(crate) const AFTER: &str = "#cloud-config\n";
 
-/// A port that nobody has.
-pub(crate) fn port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
+pub(crate) use kiln_tests::port;
 
 #[expect(clippy::disallowed_methods, reason = "certificates are judged by the machine's clock")]
 pub(crate) fn now() -> i64 {

@@ -6,7 +6,7 @@ mod package;
 
 use kiln::cluster::settings::Secret;
 use kiln::render::{Vault, files};
-use kiln_tests::{said, succeed, tool, top};
+use kiln_tests::{Ended, said, succeed, tool, top};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -350,15 +350,6 @@ server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Store)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
-
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// restic asks for a bucket that is not there again and again, for a quarter of an hour: the backup makes it and is done.
 #[test]

@@ -7,27 +7,12 @@
 
 use crate::rendering::{PLAIN, rendered};
 use crate::scripts::{Stage, UP};
-use kiln_tests::{said, succeed};
+use kiln_tests::{Ended, port, said, succeed};
 use serde_json::Value;
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("its address").port()
-}
 
 /// A control server of its own, and a node.
 struct Tailnet {
@@ -78,7 +63,7 @@ impl Tailnet {
         std::fs::write(self.path("headscale.yaml"), text).expect("written");
     }
 
-    fn spawn(&self, program: &str, words: &[String]) -> Running {
+    fn spawn(&self, program: &str, words: &[String]) -> Ended {
         let log = File::options()
             .create(true)
             .append(true)
@@ -86,7 +71,7 @@ impl Tailnet {
             .expect("a log");
         let mut command = Command::new(self.programs.join(program));
         command.args(words).stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
-        Running(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")))
+        Ended(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")))
     }
 
     fn headscale(&self, words: &[&str]) -> Command {
@@ -95,7 +80,7 @@ impl Tailnet {
         command
     }
 
-    fn control(&self) -> Running {
+    fn control(&self) -> Ended {
         let config = self.path("headscale.yaml").display().to_string();
         let running = self.spawn("headscale", &["--config".to_owned(), config, "serve".to_owned()]);
         until("headscale answers", || {
@@ -104,7 +89,7 @@ impl Tailnet {
         running
     }
 
-    fn daemon(&self) -> Running {
+    fn daemon(&self) -> Ended {
         let at = |name: &str| self.path(name).display().to_string();
         let words = [
             "--tun=userspace-networking".to_owned(),

@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
 /// The workspace's top folder.
@@ -28,6 +29,22 @@ fn target() -> PathBuf {
 #[expect(clippy::panic, reason = "this is how a test fails")]
 pub fn die(message: &str) -> ! {
     panic!("{message}")
+}
+
+/// A process that ends with the test.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port of this machine that nobody has.
+pub fn port() -> u16 {
+    let found = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    found.unwrap_or_else(|e| die(&format!("no port is free: {e}"))).port()
 }
 
 /// The `kiln` that was built beside this test.
